@@ -1,0 +1,6 @@
+// What martlet-tls uses of OpenSSL 3.
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
