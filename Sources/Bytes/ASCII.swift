@@ -51,7 +51,9 @@ extension Span where Element == UInt8 {
 extension Array where Element == UInt8 {
     /// The UTF-8 of a string literal; for names and fixed text.
     @inlinable public init(_ text: StaticString) {
-        self = unsafe Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+        self = unsafe Array(
+            UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+        )
     }
 
     /// The bytes with `A`–`Z` turned into `a`–`z`.

@@ -56,7 +56,8 @@ public struct ByteBuffer: Sendable {
 
     /// The number in decimal with at least `width` digits, filled up with zeros.
     @inlinable public mutating func append<Number: FixedWidthInteger>(
-        decimal number: Number, width: Int
+        decimal number: Number,
+        width: Int
     ) {
         var threshold: UInt64 = 10
         for _ in 1..<max(width, 2) {

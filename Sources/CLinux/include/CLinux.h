@@ -1,3 +1,62 @@
+// What Swift's Glibc module does not carry: epoll, eventfd, inotify, getdents, descriptor passing.
 #ifndef CLINUX_H
 #define CLINUX_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <linux/magic.h>
+
+#define MARTLET_READABLE 1u
+#define MARTLET_WRITABLE 2u
+#define MARTLET_HUNG_UP 4u
+#define MARTLET_DESCRIPTORS_MAX 8
+
+struct martlet_event {
+    uint64_t token;
+    uint32_t readiness;
+};
+
+int martlet_epoll_create(void);
+/// Registers for both directions, edge-triggered. Returns 0 or -1 with errno.
+int martlet_epoll_add(int epoll, int fd, uint64_t token);
+/// Registers a listening socket that several processes share: one of them is woken.
+int martlet_epoll_add_exclusive(int epoll, int fd, uint64_t token);
+void martlet_epoll_remove(int epoll, int fd);
+/// Waits at most `milliseconds` (-1: for ever). Returns the number of events, or -1 with errno.
+int martlet_epoll_wait(int epoll, struct martlet_event *events, int max, int milliseconds);
+
+int martlet_eventfd(void);
+void martlet_eventfd_signal(int fd);
+void martlet_eventfd_clear(int fd);
+
+/// One message with up to MARTLET_DESCRIPTORS_MAX descriptors; never blocks, never raises SIGPIPE.
+ssize_t martlet_send(int fd, const void *bytes, size_t count, const int *descriptors, int descriptor_count);
+/// One message; received descriptors are close-on-exec. `*descriptor_count` is room on entry and
+/// the number received on return; what does not fit is closed. Returns -1 with EMSGSIZE where the
+/// message was longer than the room.
+ssize_t martlet_receive(int fd, void *bytes, size_t room, int *descriptors, int *descriptor_count);
+/// A pair of connected Unix sockets, close-on-exec and non-blocking.
+int martlet_socketpair(int sequenced_packets, int fds[2]);
+
+/// openat with its optional argument, which Swift cannot pass to a variadic function.
+int martlet_openat(int directory, const char *name, int flags, unsigned mode);
+ssize_t martlet_getdents(int fd, void *buffer, size_t size);
+int martlet_rename_no_replace(int from_directory, const char *from, int to_directory, const char *to);
+long martlet_filesystem_magic(int fd);
+
+int martlet_inotify_create(void);
+int martlet_inotify_add(int inotify, const char *path, uint32_t mask);
+int martlet_inotify_remove(int inotify, int watch);
+extern const uint32_t martlet_in_create, martlet_in_moved_to, martlet_in_moved_from, martlet_in_delete,
+    martlet_in_close_write, martlet_in_attrib, martlet_in_delete_self, martlet_in_move_self,
+    martlet_in_overflow, martlet_in_ignored, martlet_in_isdir, martlet_in_onlydir, martlet_in_modify;
+
+int martlet_signalfd(const int *signals, int count);
+/// The next signal read from the descriptor, or -1.
+int martlet_signalfd_read(int fd);
+
+/// Starts a detached thread with all signals blocked and a small stack.
+int martlet_start_thread(void (*body)(void *), void *argument, size_t stack_size);
+
 #endif

@@ -1,0 +1,117 @@
+import Bytes
+import Glibc
+
+/// Reading, writing and syncing an open file.
+extension OwnedDescriptor {
+    package borrowing func status() throws(SystemError) -> FileStatus {
+        var raw = stat()
+        guard unsafe fstat(self.raw, &raw) == 0 else { throw SystemError("fstat") }
+        return FileStatus(raw)
+    }
+
+    /// The bytes at `offset`, at most `count`; fewer only at the end of the file.
+    package borrowing func read(at offset: Int, count: Int) throws(SystemError) -> [UInt8] {
+        try Faults.check("pread")
+        var bytes: [UInt8] = []
+        try read(at: offset, count: count, appendingTo: &bytes)
+        return bytes
+    }
+
+    /// Appends the bytes at `offset`, at most `count`; fewer only at the end of the file.
+    package borrowing func read(
+        at offset: Int,
+        count: Int,
+        appendingTo bytes: inout [UInt8]
+    ) throws(SystemError) {
+        guard count > 0 else { return }
+        let descriptor = raw
+        var failure: SystemError?
+        let start = bytes.count
+        // Room for the whole is made once; it is not zeroed first.
+        let chunk = unsafe [UInt8](unsafeUninitializedCapacity: count) { room, filled in
+            while filled < count {
+                let result = unsafe pread(
+                    descriptor,
+                    room.baseAddress.map { unsafe $0 + filled },
+                    count - filled,
+                    off_t(offset + filled)
+                )
+                if result < 0, errno == EINTR { continue }
+                if result < 0 { failure = SystemError("pread") }
+                if result <= 0 { break }
+                filled += result
+            }
+        }
+        if let failure { throw failure }
+        if start == 0 { bytes = chunk } else { bytes.append(contentsOf: chunk) }
+    }
+
+    /// The whole file, at most `max` bytes; EFBIG where it is larger.
+    package borrowing func readAll(max: Int) throws(SystemError) -> [UInt8] {
+        let size = try status().size
+        guard size <= max else { throw SystemError("read", EFBIG) }
+        // One byte more, so that a file that grew meanwhile shows.
+        var bytes = try read(at: 0, count: size + 1)
+        while bytes.count > size, bytes.count <= max {
+            let before = bytes.count
+            let more = try read(at: before, count: min(65_536, max - before + 1))
+            if more.isEmpty { break }
+            bytes.append(contentsOf: more)
+        }
+        guard bytes.count <= max else { throw SystemError("read", EFBIG) }
+        return bytes
+    }
+
+    package borrowing func writeAll(_ bytes: [UInt8]) throws(SystemError) {
+        try writeAll(bytes.span)
+    }
+
+    package borrowing func writeAll(_ bytes: Span<UInt8>) throws(SystemError) {
+        try Faults.check("write")
+        let descriptor = raw
+        var written = 0
+        while written < bytes.count {
+            let rest = bytes.extracting(written..<bytes.count)
+            let result = unsafe rest.withUnsafeBufferPointer {
+                unsafe Glibc.write(descriptor, $0.baseAddress, $0.count)
+            }
+            if result < 0, errno == EINTR { continue }
+            guard result > 0 else { throw SystemError("write", result == 0 ? EIO : errno) }
+            written += result
+        }
+    }
+
+    /// Waits until content and size are on the disk.
+    package borrowing func syncData() throws(SystemError) {
+        try Faults.check("fdatasync")
+        Faults.delaySync()
+        guard fdatasync(raw) == 0 else { throw SystemError("fdatasync") }
+    }
+
+    /// Waits until content and all metadata (names, for a directory) are on the disk.
+    package borrowing func sync() throws(SystemError) {
+        try Faults.check("fsync")
+        Faults.delaySync()
+        guard fsync(raw) == 0 else { throw SystemError("fsync") }
+    }
+
+    package borrowing func setModified(_ time: WallTime) throws(SystemError) {
+        let times = [
+            timespec(tv_sec: 0, tv_nsec: utimeOmit),
+            timespec(tv_sec: Int(time.seconds), tv_nsec: Int(time.nanoseconds)),
+        ]
+        guard unsafe futimens(raw, times) == 0 else { throw SystemError("futimens") }
+    }
+
+    package borrowing func setPermissions(_ mode: UInt32) throws(SystemError) {
+        guard fchmod(raw, mode) == 0 else { throw SystemError("fchmod") }
+    }
+
+    package borrowing func setGroup(_ gid: UInt32) throws(SystemError) {
+        guard fchown(raw, uid_t.max, gid) == 0 else { throw SystemError("fchown") }
+    }
+
+    package borrowing func truncate(to size: Int) throws(SystemError) {
+        guard ftruncate(raw, off_t(size)) == 0 else { throw SystemError("ftruncate") }
+    }
+}

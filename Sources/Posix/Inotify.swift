@@ -1,0 +1,133 @@
+import CLinux
+import Bytes
+import Glibc
+
+//  One inotify instance a process.
+//
+//  Events are handed over one by one, in order, on the loop. When the kernel's queue overflows,
+//  every watch is told `.overflow` and must scan. `drain` takes what the kernel has already
+//  queued without going back to the loop: our own thousands of renames would overflow it.
+
+/// What happened to a name in a watched directory.
+package struct FileEvent: Sendable {
+    package enum Kind: Sendable {
+        /// A file of that name was made; its writer may not be done.
+        case created
+        /// A writer closed it.
+        case written
+        case movedTo
+        case movedFrom
+        case deleted
+        /// Links or mode changed.
+        case attributes
+        /// The watched directory itself was deleted, moved or unmounted.
+        case directoryGone
+        /// Events were lost: scan.
+        case overflow
+    }
+    package let kind: Kind
+    package let name: [UInt8]
+}
+
+@safe
+@EventLoop
+package final class Inotify {
+    /// Which directory an event is about.
+    package struct WatchID: Hashable, Sendable { let value: CInt }
+
+    private let descriptor: CInt
+    private let watch: DescriptorWatch
+    private var handlers: [CInt: (FileEvent) -> Void] = [:]
+    private let buffer: UnsafeMutableRawBufferPointer
+
+    /// Fails with EMFILE where the user's instances (fs.inotify.max_user_instances) are used up.
+    package init() throws(SystemError) {
+        let descriptor = martlet_inotify_create()
+        guard descriptor >= 0 else { throw SystemError("inotify_init1") }
+        self.descriptor = descriptor
+        unsafe buffer = .allocate(byteCount: 65_536, alignment: 8)
+        watch = try DescriptorWatch(descriptor)
+        Task { [weak self] in
+            while let watch = self?.watch, await watch.waitReadable() == .ready { self?.drain() }
+        }
+    }
+
+    /// Watches a directory; events go to `handler` until `remove`.
+    ///
+    /// Fails with ENOSPC where fs.inotify.max_user_watches is reached.
+    package func add(
+        _ directory: Directory,
+        _ handler: @escaping @EventLoop (FileEvent) -> Void
+    ) throws(SystemError) -> WatchID {
+        let mask =
+            martlet_in_create | martlet_in_moved_to | martlet_in_moved_from | martlet_in_delete
+            | martlet_in_close_write | martlet_in_delete_self | martlet_in_move_self
+            | martlet_in_onlydir
+        // By descriptor: the very directory that the store has open, whatever its path is now.
+        let path = Array("/proc/self/fd/\(directory.descriptor)".utf8)
+        let result = unsafe try withPath(path) { name throws(SystemError) in
+            unsafe martlet_inotify_add(descriptor, name, mask)
+        }
+        guard result >= 0 else { throw SystemError("inotify_add_watch", path: directory.path) }
+        handlers[result] = handler
+        return WatchID(value: result)
+    }
+
+    package func remove(_ id: WatchID) {
+        handlers[id.value] = nil
+        _ = martlet_inotify_remove(descriptor, id.value)
+    }
+
+    /// Handles every event that the kernel has queued by now.
+    package func drain() {
+        while true {
+            let count = unsafe read(descriptor, buffer.baseAddress, buffer.count)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else {
+                watch.didBlockReading()
+                return
+            }
+            unsafe deliver(UnsafeRawBufferPointer(rebasing: buffer[0..<count]))
+        }
+    }
+
+    private func deliver(_ events: UnsafeRawBufferPointer) {
+        var offset = 0
+        // struct inotify_event: watch 4, mask 4, cookie 4, length 4, name padded with NULs.
+        while offset + 16 <= events.count {
+            let id = unsafe events.loadUnaligned(fromByteOffset: offset, as: CInt.self)
+            let mask = unsafe events.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)
+            let length = Int(
+                unsafe events.loadUnaligned(fromByteOffset: offset + 12, as: UInt32.self)
+            )
+            let start = offset + 16
+            guard start + length <= events.count else { return }
+            var name: [UInt8] = []
+            for index in start..<(start + length) {
+                let byte = unsafe events[index]
+                if byte == 0 { break }
+                name.append(byte)
+            }
+            offset = start + length
+            if mask & martlet_in_overflow != 0 {
+                for handler in handlers.values { handler(FileEvent(kind: .overflow, name: [])) }
+            } else if let kind = Self.kind(mask) {
+                handlers[id]?(FileEvent(kind: kind, name: name))
+            }
+        }
+    }
+
+    private static func kind(_ mask: UInt32) -> FileEvent.Kind? {
+        if mask & (martlet_in_delete_self | martlet_in_move_self | martlet_in_ignored) != 0 {
+            return .directoryGone
+        }
+        if mask & martlet_in_isdir != 0 { return nil }
+        if mask & martlet_in_moved_to != 0 { return .movedTo }
+        if mask & martlet_in_moved_from != 0 { return .movedFrom }
+        if mask & martlet_in_delete != 0 { return .deleted }
+        if mask & martlet_in_close_write != 0 { return .written }
+        if mask & martlet_in_create != 0 { return .created }
+        if mask & martlet_in_attrib != 0 { return .attributes }
+        return nil
+    }
+}
