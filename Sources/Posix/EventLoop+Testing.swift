@@ -13,7 +13,7 @@ extension EventLoop {
         _ body: @escaping @EventLoop @Sendable () async throws -> Success
     ) async throws -> Success {
         await startInBackground()
-        return try await Task(executorPreference: LoopExecutor.shared) { try await body() }.value
+        return try await Task { @EventLoop in try await body() }.value
     }
 
     private nonisolated static func startInBackground() async { _ = background }

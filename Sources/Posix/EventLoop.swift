@@ -9,9 +9,15 @@ import Synchronization
 //  `@EventLoop` runs on that one thread, so a session, a relay or a login conversation is an
 //  ordinary function that awaits, and the compiler checks that nothing is shared with a thread.
 //
-//  What must stay true: the first task is started with `EventLoop.start`, and nothing uses
-//  `Task.sleep`, `Task.detached` or Dispatch: those wake the global pool and its threads, and a
-//  process with threads cannot fork. Other threads (`JobPool`) come back only by `enqueue`.
+//  What must stay true: tasks are isolated to `@EventLoop` from their first line (`EventLoop.start`,
+//  or `Task { }` in isolated code), and nothing uses `Task.sleep`, `Task.yield`, `Task.detached` or
+//  Dispatch: those wake the global pool and its threads, and a process with threads cannot fork.
+//  Other threads (`JobPool`) come back only by `enqueue`.
+//
+//  There is no task executor beside the serial one, on purpose: a job run with both looks to the
+//  runtime as if it were on the wrong executor whenever its task has no such preference; each call
+//  of an isolated async function then went through the queue, and a check before an `await` was no
+//  longer one step with what the callee did first (seen with 6.3.1 as a lost wake-up).
 
 /// The actor of the process's one loop.
 @globalActor
@@ -24,7 +30,7 @@ package actor EventLoop {
 
     /// Starts a task on the loop. It and all that it starts stay there.
     package nonisolated static func start(_ body: @escaping @EventLoop @Sendable () async -> Void) {
-        Task(executorPreference: LoopExecutor.shared) { await body() }
+        Task { @EventLoop in await body() }
     }
 
     /// Runs the loop on the calling thread until `exit` is called.
@@ -47,7 +53,11 @@ package actor EventLoop {
     }
 
     /// Lets everything else that is ready run, and descriptors be polled, before going on.
-    package static func yield() async { await Task.yield() }
+    ///
+    /// (`Task.yield` would go through the global pool and start its threads.)
+    package static func yield() async {
+        await Waiter.suspend { LoopExecutor.shared.yielded.append($0) }
+    }
 
     /// Calls `action` on the loop at the deadline, unless cancelled before.
     @discardableResult
@@ -67,7 +77,7 @@ package actor EventLoop {
 package struct TimerID: Hashable, Sendable { fileprivate let value: UInt64 }
 
 /// The loop itself. Use it through `EventLoop`, `DescriptorWatch` and `JobPool`.
-package final class LoopExecutor: SerialExecutor, TaskExecutor, @unchecked Sendable {
+package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
     package static let shared = LoopExecutor()
 
     private let epoll: CInt
@@ -79,6 +89,8 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor, @unchecked Senda
     // The rest belongs to the loop's thread.
     private var ready: [UnownedJob] = []
     private var running: [UnownedJob] = []
+    /// Tasks that gave the loop back; they go on after descriptors were looked at.
+    fileprivate var yielded: [Waiter<Void>] = []
     private var timers = TimerHeap()
     private var watches: [UInt64: DescriptorWatch] = [:]
     private var nextToken: UInt64 = 1
@@ -132,7 +144,10 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor, @unchecked Senda
         takeIncoming()
         swap(&ready, &running)
         runJobs()
-        poll(mayWait: ready.isEmpty)
+        poll(mayWait: ready.isEmpty && yielded.isEmpty)
+        let goingOn = yielded
+        yielded.removeAll(keepingCapacity: true)
+        for waiter in goingOn { waiter.resume(()) }
         let now = Instant.now
         while let action = timers.popDue(now) { action() }
     }
@@ -147,10 +162,7 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor, @unchecked Senda
     private func runJobs() {
         let count = min(running.count, Self.jobsPerTurnMax)
         for index in 0..<count {
-            unsafe running[index].runSynchronously(
-                isolatedTo: asUnownedSerialExecutor(),
-                taskExecutor: asUnownedTaskExecutor()
-            )
+            unsafe running[index].runSynchronously(on: asUnownedSerialExecutor())
         }
         if count < running.count {
             ready.insert(contentsOf: running[count...], at: 0)
