@@ -17,8 +17,12 @@ extension CommandBody {
         case .enable, .select, .create, .delete, .rename, .subscribe, .unsubscribe, .list, .lsub,
             .namespace, .status, .append, .idle, .compress, .getQuota, .getQuotaRoot, .setQuota,
             .setACL, .deleteACL, .getACL, .listRights, .myRights, .getMetadata, .setMetadata,
-            .notify, .language, .multiSearch, .unauthenticate:
+            .notify, .language, .unauthenticate:
             .authenticated
+        // RFC 7377 §2.2
+        case .multiSearch(let command):
+            command.sources.isEmpty || command.sources.contains(.selected)
+                ? .selected : .authenticated
         case .check, .close, .unselect, .expunge, .uidExpunge, .search, .sort, .thread, .fetch,
             .store, .copy, .move, .replace, .cancelUpdate:
             .selected

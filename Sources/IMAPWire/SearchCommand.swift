@@ -8,6 +8,8 @@ package struct SearchReturn: Hashable, Sendable {
     package var count = false
     package var save = false
     package var update = false
+    /// `UPDATE (…)`: what to fetch of a message that joins the result.       RFC 5465 §7
+    package var updateItems: [FetchItem] = []
     package var context = false
     /// RELEVANCY of RFC 6203 §4.
     package var relevancy = false
