@@ -1,0 +1,179 @@
+package import Bytes
+
+/// What stands in brackets before the text of a status response.
+package enum ResponseCode: Hashable, Sendable {
+    // RFC 9051 §7.1 and RFC 3501 §7.1
+    case alert
+    /// The charsets that would do; may be empty.
+    case badCharset([[UInt8]])
+    case capability(CapabilityList)
+    case parse
+    /// With `allowsNew`, `\*`.
+    case permanentFlags([Flag], allowsNew: Bool)
+    case readOnly
+    case readWrite
+    case tryCreate
+    case uidNext(UID)
+    case uidValidity(UIDValidity)
+    /// The first unseen message; rev1 only.
+    case unseen(SequenceNumber)
+    case unknownCTE
+    case hasChildren
+    case closed
+    case notSaved
+    case uidNotSticky
+
+    // RFC 4315 §3; the ranges ascending
+    case appendUID(UIDValidity, [ClosedRange<UInt32>])
+    /// As many on each side, in the same order.
+    case copyUID(UIDValidity, from: [ClosedRange<UInt32>], to: [ClosedRange<UInt32>])
+
+    // RFC 5530 §3
+    case unavailable
+    case authenticationFailed
+    case authorizationFailed
+    case expired
+    case privacyRequired
+    case contactAdmin
+    case noPermission
+    case inUse
+    case expungeIssued
+    case corruption
+    case serverBug
+    case clientBug
+    case cannot
+    case limit
+    case overQuota
+    case alreadyExists
+    case nonexistent
+
+    // Extensions
+    case highestModSeq(ModSeq)
+    case noModSeq
+    /// What UNCHANGEDSINCE kept from change: sequence numbers or UIDs, as in the command.
+    case modified([ClosedRange<UInt32>])
+    case useAttribute
+    case compressionActive
+    case tooBig
+    case badURL([UInt8])
+    /// The size of the largest annotation left out.
+    case metadataLongEntries(UInt32)
+    case metadataMaxSize(UInt32)
+    case metadataTooMany
+    case metadataNoPrivate
+    case notificationOverflow
+    /// The events that we know.
+    case badEvent
+    /// The tag, and the state of the work where known: done, of how many.
+    case inProgress(tag: [UInt8], done: UInt32?, goal: UInt32?)
+    case mailboxID([UInt8])
+    case messageLimit(UInt32, lowest: UID?)
+    case uidRequired
+    case noUpdate(tag: [UInt8])
+
+    package func write(to output: inout ByteBuffer) {
+        output.append(UInt8(ascii: "["))
+        switch self {
+        case .alert: output.append("ALERT")
+        case .badCharset(let charsets):
+            output.append("BADCHARSET")
+            if !charsets.isEmpty {
+                output.append(" (")
+                for (index, charset) in charsets.enumerated() {
+                    if index > 0 { output.append(.space) }
+                    output.append(charset)
+                }
+                output.append(UInt8(ascii: ")"))
+            }
+        case .capability(let list):
+            output.append("CAPABILITY")
+            list.write(to: &output)
+        case .parse: output.append("PARSE")
+        case .permanentFlags(let flags, let allowsNew):
+            output.append("PERMANENTFLAGS ")
+            output.append(flagList: flags, with: allowsNew ? "\\*" : nil)
+        case .readOnly: output.append("READ-ONLY")
+        case .readWrite: output.append("READ-WRITE")
+        case .tryCreate: output.append("TRYCREATE")
+        case .uidNext(let uid): output.append("UIDNEXT ", uid.value)
+        case .uidValidity(let validity): output.append("UIDVALIDITY ", validity.value)
+        case .unseen(let number): output.append("UNSEEN ", number.value)
+        case .unknownCTE: output.append("UNKNOWN-CTE")
+        case .hasChildren: output.append("HASCHILDREN")
+        case .closed: output.append("CLOSED")
+        case .notSaved: output.append("NOTSAVED")
+        case .uidNotSticky: output.append("UIDNOTSTICKY")
+        case .appendUID(let validity, let uids):
+            output.append("APPENDUID ", validity.value)
+            output.append(.space)
+            output.append(set: uids)
+        case .copyUID(let validity, let from, let to):
+            output.append("COPYUID ", validity.value)
+            output.append(.space)
+            output.append(set: from)
+            output.append(.space)
+            output.append(set: to)
+        case .unavailable: output.append("UNAVAILABLE")
+        case .authenticationFailed: output.append("AUTHENTICATIONFAILED")
+        case .authorizationFailed: output.append("AUTHORIZATIONFAILED")
+        case .expired: output.append("EXPIRED")
+        case .privacyRequired: output.append("PRIVACYREQUIRED")
+        case .contactAdmin: output.append("CONTACTADMIN")
+        case .noPermission: output.append("NOPERM")
+        case .inUse: output.append("INUSE")
+        case .expungeIssued: output.append("EXPUNGEISSUED")
+        case .corruption: output.append("CORRUPTION")
+        case .serverBug: output.append("SERVERBUG")
+        case .clientBug: output.append("CLIENTBUG")
+        case .cannot: output.append("CANNOT")
+        case .limit: output.append("LIMIT")
+        case .overQuota: output.append("OVERQUOTA")
+        case .alreadyExists: output.append("ALREADYEXISTS")
+        case .nonexistent: output.append("NONEXISTENT")
+        case .highestModSeq(let modSeq): output.append("HIGHESTMODSEQ ", modSeq.value)
+        case .noModSeq: output.append("NOMODSEQ")
+        case .modified(let set):
+            output.append("MODIFIED ")
+            output.append(set: set)
+        case .useAttribute: output.append("USEATTR")
+        case .compressionActive: output.append("COMPRESSIONACTIVE")
+        case .tooBig: output.append("TOOBIG")
+        case .badURL(let url):
+            output.append("BADURL ")
+            output.append(responseText: url)
+        case .metadataLongEntries(let size): output.append("METADATA LONGENTRIES ", size)
+        case .metadataMaxSize(let size): output.append("METADATA MAXSIZE ", size)
+        case .metadataTooMany: output.append("METADATA TOOMANY")
+        case .metadataNoPrivate: output.append("METADATA NOPRIVATE")
+        case .notificationOverflow: output.append("NOTIFICATIONOVERFLOW")
+        case .badEvent:
+            output.append("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName")
+            output.append(" SubscriptionChange MailboxMetadataChange ServerMetadataChange)")
+        case .inProgress(let tag, let done, let goal):
+            output.append("INPROGRESS (")
+            output.append(quoted: tag)
+            output.append(.space)
+            if let done { output.append(decimal: done) } else { output.append("NIL") }
+            output.append(.space)
+            // RFC 9585 §5: a goal only with a state, and above zero.
+            if done != nil, let goal, goal > 0 {
+                output.append(decimal: goal)
+            } else {
+                output.append("NIL")
+            }
+            output.append(UInt8(ascii: ")"))
+        case .mailboxID(let id):
+            output.append("MAILBOXID (")
+            output.append(id)
+            output.append(UInt8(ascii: ")"))
+        case .messageLimit(let limit, let lowest):
+            output.append("MESSAGELIMIT ", limit)
+            if let lowest { output.append(" ", lowest.value) }
+        case .uidRequired: output.append("UIDREQUIRED")
+        case .noUpdate(let tag):
+            output.append("NOUPDATE ")
+            output.append(quoted: tag)
+        }
+        output.append(UInt8(ascii: "]"))
+    }
+}

@@ -1,0 +1,64 @@
+package import Bytes
+
+extension ByteBuffer {
+    //  sequence-set = (seq-number / seq-range) ["," sequence-set]            RFC 9051 §9
+    //
+    //  Never empty: there is no empty set on the wire.
+    package mutating func append(set ranges: [ClosedRange<UInt32>]) {
+        precondition(!ranges.isEmpty, "an empty set cannot be written")
+        for (index, range) in ranges.enumerated() {
+            if index > 0 { append(UInt8(ascii: ",")) }
+            append(range)
+        }
+    }
+
+    /// Numbers in ascending order, joined into ranges where they follow each other.
+    package mutating func append(set numbers: some Sequence<UInt32>) {
+        var open: ClosedRange<UInt32>?
+        var isFirst = true
+        for number in numbers {
+            if let range = open {
+                if range.upperBound != .max, number == range.upperBound + 1 {
+                    open = range.lowerBound...number
+                    continue
+                }
+                if number == range.upperBound { continue }
+                if !isFirst { append(UInt8(ascii: ",")) }
+                isFirst = false
+                append(range)
+            }
+            open = number...number
+        }
+        guard let open else { preconditionFailure("an empty set cannot be written") }
+        if !isFirst { append(UInt8(ascii: ",")) }
+        append(open)
+    }
+
+    private mutating func append(_ range: ClosedRange<UInt32>) {
+        append(decimal: range.lowerBound)
+        guard range.upperBound > range.lowerBound else { return }
+        append(UInt8(ascii: ":"))
+        append(decimal: range.upperBound)
+    }
+}
+
+/// Ascending numbers joined into ranges: what `COPYUID`, `VANISHED` and `ALL` are written from.
+package struct RangeBuilder: Sendable {
+    package private(set) var ranges: [ClosedRange<UInt32>] = []
+
+    package init() {}
+
+    package init(_ numbers: some Sequence<UInt32>) {
+        for number in numbers { add(number) }
+    }
+
+    /// Joins the number to the last range if it is the one behind it. The order is kept, so
+    /// that the two sides of COPYUID pair up.
+    package mutating func add(_ number: UInt32) {
+        if let last = ranges.last, last.upperBound != .max, number == last.upperBound + 1 {
+            ranges[ranges.count - 1] = last.lowerBound...number
+        } else {
+            ranges.append(number...number)
+        }
+    }
+}
