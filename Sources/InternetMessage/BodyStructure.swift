@@ -7,11 +7,8 @@ package import Bytes
 //  (`StructureParser` sees to that). BODYSTRUCTURE has all extension fields, BODY none.
 
 package enum BodyStructure {
-    /// Appends the structure of a message as it goes on the wire.
-    ///
-    /// - Parameters:
-    ///   - extended: BODYSTRUCTURE rather than BODY.
-    ///   - utf8: as for `ByteBuffer.append(nstring:utf8:)`.
+    /// Appends the structure of a message as it goes on the wire: BODYSTRUCTURE if `extended`,
+    /// else BODY. `utf8` is as for `ByteBuffer.append(nstring:utf8:)`.
     package static func write(
         _ structure: borrowing MessageStructure,
         of bytes: Span<UInt8>,
