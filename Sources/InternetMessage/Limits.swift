@@ -1,1 +1,27 @@
-// Filled by the layer's first type.
+/// What bounds the work that one message can cause. Message files are written by strangers.
+package enum Limits {
+    /// Levels of multipart and message/rfc822 below the message. Deeper parts are opaque. Real mail
+    /// has fewer than ten; clients and our own writer recurse once a level.
+    package static let partDepthMax = 100
+
+    /// Parts of one message; the last one holds all the rest. A part costs 150 bytes of memory
+    /// here and as much on the wire.
+    package static let partCountMax = 10_000
+
+    /// Bytes of a boundary that are compared. RFC 2046 §5.1.1 allows 70; a longer one is cut, and
+    /// matches as a prefix does.
+    package static let boundaryBytesMax = 200
+
+    /// Sections of one RFC 2231 parameter are numbered below this; each is at least 4 bytes.
+    package static let parameterSectionMax = 1_000_000
+
+    /// Levels of encodings that SEARCH and PREVIEW undo: messages within decoded messages are
+    /// not followed.
+    package static let charsetNameBytesMax = 40
+
+    /// Bytes of an encoded word of a header. RFC 2047 §2 allows 75; senders write longer ones.
+    package static let encodedWordBytesMax = 1_000
+
+    /// Octets of the text that PREVIEW gives. RFC 8970 §3.1 wants at most 200 characters.
+    package static let previewCharactersMax = 200
+}
