@@ -23,9 +23,9 @@ extension UIDList {
         }
 
         /// Enters the record; returns the older live one of the same name, whose place it takes.
-        mutating func insert(_ index: Int, _ arena: Span<UInt8>, _ records: Span<Record>) -> Int? {
+        mutating func insert(_ index: Int, _ arena: [UInt8], _ records: [Record]) -> Int? {
             if usedCount >= slots.count / 4 * 3 { grow() }
-            let name = arena.extracting(records[index].nameRange)
+            let name = arena.span.extracting(records[index].nameRange)
             let hash = name.hash(seed: seed)
             let entry = hash & 0xFFFF_FFFF_0000_0000 | UInt64(index + 1)
             let mask = slots.count - 1
@@ -34,7 +34,7 @@ extension UIDList {
                 if slots[slot] >> 32 == entry >> 32 {
                     let other = Int(slots[slot] & 0xFFFF_FFFF) - 1
                     if records[other].isLive,
-                        arena.extracting(records[other].nameRange).equals(name)
+                        arena.span.extracting(records[other].nameRange).equals(name)
                     {
                         slots[slot] = entry
                         return other
@@ -47,7 +47,7 @@ extension UIDList {
             return nil
         }
 
-        func find(_ name: Span<UInt8>, _ arena: Span<UInt8>, _ records: Span<Record>) -> Int? {
+        func find(_ name: Span<UInt8>, _ arena: [UInt8], _ records: [Record]) -> Int? {
             let hash = name.hash(seed: seed)
             let mask = slots.count - 1
             var slot = Self.place(hash, mask)
@@ -55,7 +55,7 @@ extension UIDList {
                 if slots[slot] >> 32 == hash >> 32 {
                     let index = Int(slots[slot] & 0xFFFF_FFFF) - 1
                     if records[index].isLive,
-                        arena.extracting(records[index].nameRange).equals(name)
+                        arena.span.extracting(records[index].nameRange).equals(name)
                     {
                         return index
                     }

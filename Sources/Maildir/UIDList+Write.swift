@@ -7,9 +7,8 @@ import Bytes
 extension UIDList {
     /// Gives a new message the next UID and adds its record. The index is `recordCount - 1`.
     ///
-    /// - Parameters:
-    ///   - baseName: Must not be that of a live record.
-    ///   - keys: Record keys in their written form (`W2481 Gxyz`), usually none.
+    /// The base name must not be that of a live record. The keys are in their written form
+    /// (`W2481 Gxyz`); usually there are none.
     package mutating func add(
         _ baseName: Span<UInt8>,
         keys: [UInt8] = []
@@ -34,7 +33,7 @@ extension UIDList {
                 keysCount: UInt16(keys.count)
             )
         )
-        _ = table.insert(records.count - 1, arena.span, records.span)
+        _ = table.insert(records.count - 1, arena, records)
         liveCount += 1
         nextUID += 1
         return uid
@@ -103,7 +102,7 @@ extension UIDList {
         new.liveCount = new.records.count
         new.table = NameTable(capacity: new.records.count)
         for index in new.records.indices {
-            _ = new.table.insert(index, new.arena.span, new.records.span)
+            _ = new.table.insert(index, new.arena, new.records)
         }
         return new
     }

@@ -199,7 +199,7 @@ extension UIDList {
     private mutating func enterNames(from first: Int) -> [UInt32] {
         var superseded: [UInt32] = []
         for index in first..<records.count where records[index].isLive {
-            guard let older = table.insert(index, arena.span, records.span) else { continue }
+            guard let older = table.insert(index, arena, records) else { continue }
             superseded.append(records[older].uid)
             records[older].nameCount = 0
             liveCount -= 1
@@ -234,7 +234,7 @@ extension UIDList {
 
     /// The live record of a base name.
     package func index(of baseName: Span<UInt8>) -> Int? {
-        table.find(baseName, arena.span, records.span)
+        table.find(baseName, arena, records)
     }
 
     /// The live record of a UID.

@@ -15,7 +15,8 @@ struct MessageNameTests {
     )
     func kinds(_ name: String, _ kind: MessageName.Kind) {
         let bytes = Array(name.utf8)
-        #expect(MessageName.Layout(bytes.span).kind == kind)
+        let layout = MessageName.Layout(bytes.span)
+        #expect(layout.kind == kind)
         #expect((MessageName(bytes) != nil) == (kind == .message))
     }
 
@@ -38,7 +39,8 @@ struct MessageNameTests {
     @Test("info or none", arguments: [("1", false), ("1:", true), ("1:2,S", true), (":2,", false)])
     func info(_ name: String, _ hasInfo: Bool) {
         let bytes = Array(name.utf8)
-        #expect(MessageName.Layout(bytes.span).hasInfo == hasInfo)
+        let layout = MessageName.Layout(bytes.span)
+        #expect(layout.hasInfo == hasInfo)
     }
 
     @Test(

@@ -3,6 +3,19 @@ import Testing
 
 @testable import Maildir
 
+/// The macros cannot pass spans.
+extension UIDList {
+    func index(named name: String) -> Int? {
+        let bytes = Array(name.utf8)
+        return index(of: bytes.span)
+    }
+
+    mutating func add(named name: String, keys: String = "") throws(UIDListError) -> UInt32 {
+        let bytes = Array(name.utf8)
+        return try add(bytes.span, keys: Array(keys.utf8))
+    }
+}
+
 @Suite("UIDList")
 struct UIDListTests {
     static let guid = "3085f01b7f11094c501100008c4a11c1"
@@ -42,10 +55,8 @@ struct UIDListTests {
         #expect(list.value(of: UInt8(ascii: "G"), 1)?.text == "0f3c.orig")
         #expect(list.value(of: UInt8(ascii: "P"), 1) == nil)
         #expect(list.value(of: UInt8(ascii: "W"), 0) == nil)
-        let name = Array("1276533073.M242911P3632.host".utf8)
-        #expect(list.index(of: name.span) == 1)
-        let cut = Array("1276533073.M242911P3632.hos".utf8)
-        #expect(list.index(of: cut.span) == nil)
+        #expect(list.index(named: "1276533073.M242911P3632.host") == 1)
+        #expect(list.index(named: "1276533073.M242911P3632.hos") == nil)
         #expect(list.index(of: 25_006) == 0)
         #expect(list.index(of: 25_007) == nil)
     }
@@ -108,8 +119,7 @@ struct UIDListTests {
         #expect(list.needsRewrite == (broken + disorder + duplicates > 0))
         for line in live {
             let parts = line.split(separator: " ", maxSplits: 1)
-            let name = Array(parts[1].utf8)
-            let index = try #require(list.index(of: name.span))
+            let index = try #require(list.index(named: String(parts[1])))
             #expect(String(list.uid(index)) == parts[0])
         }
         // What was salvaged is whole after a rewrite.
@@ -206,8 +216,7 @@ struct UIDListTests {
         #expect(live(list) == ["6 b", "30000 c", "30001 a"])
         #expect(!list.hasPartialLine)
         #expect(list.value(of: UInt8(ascii: "W"), 2)?.text == "3")
-        let name = Array("a".utf8)
-        #expect(list.index(of: name.span) == 3)
+        #expect(list.index(named: "a") == 3)
     }
 
     @Test(
@@ -223,10 +232,9 @@ struct UIDListTests {
 
     @Test("adds records as Dovecot writes them") func adding() throws {
         var list = try list(Self.header + "25006 :a\n")
-        let first = Array("1276533073.M242911P3632.host".utf8)
-        let second = Array("b c,S=1,W=2".utf8)
-        #expect(try list.add(first.span, keys: Array("W2481 Gx".utf8)) == 25_022)
-        #expect(try list.add(second.span) == 25_023)
+        let name = "1276533073.M242911P3632.host"
+        #expect(try list.add(named: name, keys: "W2481 Gx") == 25_022)
+        #expect(try list.add(named: "b c,S=1,W=2") == 25_023)
         #expect(
             list.pendingBytes.text == """
                 25022 W2481 Gx :1276533073.M242911P3632.host
@@ -235,7 +243,7 @@ struct UIDListTests {
                 """
         )
         #expect(list.value(of: UInt8(ascii: "G"), 1)?.text == "x")
-        #expect(list.index(of: first.span) == 1)
+        #expect(list.index(named: name) == 1)
         #expect(list.hasPending)
         list.markSynced()
         #expect(!list.hasPending)
@@ -250,36 +258,33 @@ struct UIDListTests {
     )
     func unlistable(_ name: String) throws {
         var list = UIDList(uidValidity: 1, guid: UIDList.newGUID())
-        let name = Array(name.utf8)
-        #expect(throws: UIDListError.unlistableName) { _ = try list.add(name.span) }
+        #expect(throws: UIDListError.unlistableName) { _ = try list.add(named: name) }
     }
 
     @Test("gives no UID twice") func refusals() throws {
         var list = try list("3 V1 N4294967294\n5 :a\n")
-        let names = ["a", "b", "c"].map { Array($0.utf8) }
-        #expect(throws: UIDListError.alreadyListed) { _ = try list.add(names[0].span) }
-        #expect(try list.add(names[1].span) == 4_294_967_294)
-        #expect(throws: UIDListError.exhausted) { _ = try list.add(names[2].span) }
+        #expect(throws: UIDListError.alreadyListed) { _ = try list.add(named: "a") }
+        #expect(try list.add(named: "b") == 4_294_967_294)
+        #expect(throws: UIDListError.exhausted) { _ = try list.add(named: "c") }
     }
 
     @Test("a name that comes back after its expunge is a new message") func removal() throws {
         var list = try list(Self.header + "5 :a\n6 :b\n7 :c\n8 :d\n9 :e\n")
-        let name = Array("a".utf8)
         list.remove(0)
         list.remove(0)
         #expect(list.liveCount == 4)
-        #expect(list.index(of: name.span) == nil)
+        #expect(list.index(named: "a") == nil)
         #expect(list.index(of: 5) == nil)
         #expect(!list.needsRewrite)
-        #expect(try list.add(name.span) == 25_022)
-        #expect(list.index(of: name.span) == 5)
+        #expect(try list.add(named: "a") == 25_022)
+        #expect(list.index(named: "a") == 5)
         list.remove(1)
         // 4 of 6 are left.
         #expect(list.needsRewrite)
         let new = list.compacted()
         #expect(live(new) == ["7 c", "8 d", "9 e", "25022 a"])
         #expect(new.pendingBytes.text.hasPrefix("3 V1275660208 N25023 G\(Self.guid)\n7 :c\n"))
-        #expect(new.index(of: name.span) == 3)
+        #expect(new.index(named: "a") == 3)
     }
 
     @Test("keeps what it does not know") func unknown() throws {
@@ -293,14 +298,12 @@ struct UIDListTests {
     @Test("finds each of many") func many() throws {
         var list = UIDList(uidValidity: 1, guid: UIDList.newGUID())
         for number in 0..<5_000 {
-            let name = Array("1276533073.M\(number)P1.host".utf8)
-            _ = try list.add(name.span)
+            _ = try list.add(named: "1276533073.M\(number)P1.host")
         }
         for number in stride(from: 0, to: 5_000, by: 3) { list.remove(number) }
         list = list.compacted()
         for number in 0..<5_000 {
-            let name = Array("1276533073.M\(number)P1.host".utf8)
-            let index = list.index(of: name.span)
+            let index = list.index(named: "1276533073.M\(number)P1.host")
             #expect((index == nil) == (number % 3 == 0))
             if let index { #expect(list.uid(index) == UInt32(number + 1)) }
         }
