@@ -90,6 +90,15 @@ extension MailboxPath {
         return text
     }
 
+    /// A component of a name on disk in another encoding; as it is where it is not clean in either.
+    static func reencoded(_ component: [UInt8], _ encoding: NameEncoding) -> [UInt8] {
+        let text = decoded(component)
+        guard let utf7 = try? encoded(text, .modifiedUTF7), let utf8 = try? encoded(text, .utf8),
+            component == utf7 || component == utf8
+        else { return component }
+        return encoding == .utf8 ? utf8 : utf7
+    }
+
     /// U+FFFD for each byte that is not part of UTF-8 or is a control character.
     private static func repaired(_ component: [UInt8]) -> [UInt8] {
         let text = component.span

@@ -57,8 +57,18 @@ extension UIDList {
     /// A quarter of the records being dead is Dovecot's rule.
     package var needsRewrite: Bool {
         version != 3 || !damage.isEmpty || hasPartialLine || header.guid == nil
-            || syncedCount == 0 || (liveCount < records.count && liveCount * 4 <= records.count * 3)
+            || fileHeader != header || nextUID != writtenNextUID
+            || (liveCount < records.count && liveCount * 4 <= records.count * 3)
     }
+
+    /// What the file tells of UIDNEXT once the pending records are in it.
+    private var writtenNextUID: UInt32 {
+        guard hasPending, let last = records.last?.uid else { return fileNextUID }
+        return max(fileNextUID, last + 1)
+    }
+
+    /// Whether anything is not yet in the file.
+    package var isChanged: Bool { hasPending || fileHeader != header || nextUID != fileNextUID }
 
     /// Records added since the list was read or written.
     package var pendingBytes: ArraySlice<UInt8> { arena[syncedCount...] }
@@ -69,7 +79,11 @@ extension UIDList {
     package var fileBytes: Int { syncedCount }
 
     /// Says that the pending records are in the file, and durable.
-    package mutating func markSynced() { syncedCount = arena.count }
+    package mutating func markSynced() {
+        syncedCount = arena.count
+        fileHeader = header
+        fileNextUID = nextUID
+    }
 
     /// The list as a rewrite leaves it: no dead records, no damage, version 3. Its `arena` is the new
     /// file. Indexes change, UIDs do not.
@@ -99,6 +113,7 @@ extension UIDList {
         }
         new.arena = buffer.bytes
         new.syncedCount = 0
+        new.fileHeader = nil
         new.liveCount = new.records.count
         new.table = NameTable(capacity: new.records.count)
         for index in new.records.indices {

@@ -49,6 +49,11 @@ package struct UIDList: Sendable {
     /// How many bytes of `arena` are known to be in the file.
     var syncedCount: Int
 
+    /// The header as the file has it, and what its records and header tell of UIDNEXT. Nil for a list
+    /// that is in no file yet.
+    var fileHeader: Header?
+    var fileNextUID: UInt32
+
     var records: [Record]
     var table: NameTable
 
@@ -103,6 +108,8 @@ package struct UIDList: Sendable {
     package init(uidValidity: UInt32, guid: [UInt8], nextUID: UInt32 = 1) {
         header = Header(uidValidity: uidValidity, guid: guid)
         self.nextUID = max(1, nextUID)
+        fileHeader = nil
+        fileNextUID = 1
         damage = Damage()
         version = 3
         hasPartialLine = false
@@ -146,6 +153,7 @@ extension UIDList {
         arena = file
         syncedCount = arena.count
         header = parsedHeader.header
+        fileHeader = parsedHeader.header
         version = parsedHeader.version
         damage = parsedHeader.damage
         records = lines.records
@@ -158,6 +166,7 @@ extension UIDList {
         } else {
             nextUID = min(afterLast, Limits.uidMax - Limits.uidSalvageGap) + Limits.uidSalvageGap
         }
+        fileNextUID = nextUID
         enterNames(from: 0)
     }
 
@@ -190,7 +199,8 @@ extension UIDList {
         let first = records.count
         records.append(contentsOf: lines.records)
         liveCount += lines.records.count
-        if let last = records.last?.uid { nextUID = max(nextUID, last + 1) }
+        if let last = records.last?.uid { fileNextUID = max(fileNextUID, last + 1) }
+        nextUID = max(nextUID, fileNextUID)
         return Growth(firstIndex: first, superseded: enterNames(from: first))
     }
 
