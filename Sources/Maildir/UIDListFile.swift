@@ -1,0 +1,237 @@
+import Bytes
+import Glibc
+package import Posix
+
+//  How a uidlist reaches the disk
+//
+//  Under `dovecot-uidlist.lock`, after a refresh. Records are appended:
+//
+//  1. write at the end of the file       crash here: some whole records and one partial line; each UID
+//                                        is that of its file, none was announced; the next holder of
+//                                        the lock sees the partial line and rewrites
+//  2. fdatasync                          crash after it: nothing is lost
+//
+//  Where a rewrite is due (`UIDList.needsRewrite`), or the last write failed:
+//
+//  1. write  dovecot-uidlist.tmp         crash here: a stale temporary file, removed by the next rewrite
+//  2. fdatasync it                       crash here: the same
+//  3. rename over dovecot-uidlist        atomic; readers see all of the old list or all of the new
+//  4. fsync the directory                crash before it: the old list may come back, which is safe
+//                                        only because UIDs are announced after step 4
+//
+//  Invariant: no client has ever seen a UID that a crash can take back. Whatever was given a UID may
+//  be announced when `commit` returns, and not if it throws.
+//
+//  After an error the list in memory is thrown away and read again: what part of a write took effect
+//  only the file can tell. And the next write is a whole new file, for after a failed fdatasync the
+//  kernel may call pages clean that are not on disk, and a later success would say nothing.
+//
+//  Dovecot renames without syncing the directory. So the first append to a file that is not our own
+//  syncs the directory as well, or a power cut could bring back the list before Dovecot's.
+//
+//  What others can do meanwhile: Dovecot can take the lock for stale and write. The lock is looked at
+//  before each step that publishes, and after an append the size must be what we made it.
+
+/// One mailbox's `dovecot-uidlist`, as last read or written.
+///
+/// A value: a job takes it, changes it on its thread and gives it back.
+package struct UIDListFile: Sendable {
+    /// Nil before the first read, and where there is no file.
+    package var list: UIDList?
+
+    private var identity: FileIdentity?
+    /// The file's size when last looked at; more than the list has taken in where a line is partial.
+    private var size = 0
+    private var mustRewrite = false
+    /// Whether the name is known to lead to this file after a crash.
+    private var isNameDurable = false
+
+    package static let name = [UInt8]("dovecot-uidlist")
+    private static let temporaryName = [UInt8]("dovecot-uidlist.tmp")
+
+    package init() {}
+
+    package enum Refresh: Sendable, Equatable {
+        case unchanged
+        case grown(UIDList.Growth)
+        /// All was read: the list is new, with indexes of its own.
+        case replaced
+        /// There is no file, or an empty one.
+        case missing
+    }
+
+    /// Reads what changed since the last time. Needs no lock.
+    ///
+    /// Changes that were not committed are dropped wherever the file is read again; whoever holds the
+    /// lock refreshes before changing anything.
+    package mutating func refresh(in directory: Directory) throws(MaildirError) -> Refresh {
+        let descriptor = try ifThere { () throws(SystemError) in
+            // Not blocking: a FIFO of that name must not stop the process.
+            try directory.open(Self.name, O_RDONLY | O_NONBLOCK)
+        }
+        guard let file = descriptor else { return forget() }
+        let status = try system { () throws(SystemError) in try file.status() }
+        guard status.isRegular else {
+            throw .system(SystemError("open", EINVAL, path: directory.child(Self.name)))
+        }
+        if status.identity == identity, let list, !list.isChanged {
+            if status.size == size { return .unchanged }
+            if status.size > list.fileBytes, let growth = try readTail(file, to: status.size) {
+                return .grown(growth)
+            }
+        }
+        return try readWhole(file, status)
+    }
+
+    private mutating func forget() -> Refresh {
+        list = nil
+        identity = nil
+        size = 0
+        return .missing
+    }
+
+    private mutating func readTail(
+        _ file: borrowing OwnedDescriptor,
+        to end: Int
+    ) throws(MaildirError) -> UIDList.Growth? {
+        guard var current = list.take() else { return nil }
+        let tail: [UInt8]
+        do throws(SystemError) {
+            tail = try file.read(at: current.fileBytes, count: end - current.fileBytes)
+        } catch {
+            identity = nil
+            throw .system(error)
+        }
+        do throws(UIDListError) {
+            guard let growth = try current.extend(with: tail) else { return nil }
+            size = current.fileBytes + (current.hasPartialLine ? end - current.fileBytes : 0)
+            list = current
+            return growth
+        } catch {
+            identity = nil
+            throw .uidList(error)
+        }
+    }
+
+    private mutating func readWhole(
+        _ file: borrowing OwnedDescriptor,
+        _ status: FileStatus
+    ) throws(MaildirError) -> Refresh {
+        list = nil
+        if identity != status.identity { isNameDurable = false }
+        identity = nil
+        let content: [UInt8]
+        do throws(SystemError) {
+            content = try file.readAll(max: Limits.uidListBytesMax)
+        } catch {
+            throw .system(error)
+        }
+        let count = content.count
+        do throws(UIDListError) { list = try UIDList(file: content) } catch {
+            throw .uidList(error)
+        }
+        guard list != nil else { return forget() }
+        identity = status.identity
+        size = count
+        return .replaced
+    }
+
+    /// Brings the list to the disk, by appending or by a rewrite. UIDs may be announced once it
+    /// returns. After a rewrite the records have new indexes.
+    ///
+    /// Throws `stale` where the file is not the one that was read; then, as after each error, refresh
+    /// and do the change again.
+    package mutating func commit(_ lock: DotLock) throws(MaildirError) {
+        precondition(lock.name == Self.name, "the lock protects another file")
+        // On any way out but success the list is read again.
+        guard let current = list.take() else { return }
+        precondition(current.header.uidValidity != 0, "a list without UIDVALIDITY is not written")
+        let (known, knownSize) = (identity, size)
+        identity = nil
+        size = 0
+        try checkUnchanged(lock.directory, known, knownSize)
+        let rewrites = mustRewrite || current.needsRewrite
+        mustRewrite = true
+        if rewrites {
+            try rewrite(current, lock)
+        } else if current.hasPending {
+            try append(current, lock, known, knownSize)
+        } else {
+            (list, identity, size) = (current, known, knownSize)
+        }
+        mustRewrite = false
+    }
+
+    private func checkUnchanged(
+        _ directory: Directory,
+        _ known: FileIdentity?,
+        _ knownSize: Int
+    ) throws(MaildirError) {
+        let status = try ifThere { () throws(SystemError) in try directory.status(Self.name) }
+        guard let status, status.size > 0 else {
+            if known == nil { return }
+            throw .stale
+        }
+        guard status.identity == known, status.size == knownSize else { throw .stale }
+    }
+
+    private mutating func append(
+        _ current: UIDList,
+        _ lock: DotLock,
+        _ known: FileIdentity?,
+        _ knownSize: Int
+    ) throws(MaildirError) {
+        var current = current
+        let end = knownSize + current.pendingBytes.count
+        var isOurs = false
+        do throws(SystemError) {
+            let file = try lock.directory.open(Self.name, O_WRONLY | O_APPEND)
+            let before = try file.status()
+            if before.identity == known, before.size == knownSize, knownSize == current.fileBytes,
+                try lock.isStillOurs()
+            {
+                try file.writeAll(Array(current.pendingBytes))
+                try file.syncData()
+                isOurs = try file.status().size == end
+            }
+            try file.close()
+            if isOurs, !isNameDurable { try lock.directory.sync() }
+        } catch {
+            throw .system(error)
+        }
+        guard isOurs else { throw .lockLost }
+        isNameDurable = true
+        current.markSynced()
+        (list, identity, size) = (current, known, end)
+    }
+
+    private mutating func rewrite(_ current: UIDList, _ lock: DotLock) throws(MaildirError) {
+        var new = current.compacted()
+        let directory = lock.directory
+        isNameDurable = false
+        let written = try system { () throws(SystemError) in
+            let permissions = MailboxPermissions(of: try directory.status())
+            try directory.unlinkIfThere(Self.temporaryName)
+            let file = try directory.create(Self.temporaryName, permissions)
+            try file.writeAll(new.pendingBytes.span)
+            try file.syncData()
+            let status = try file.status()
+            try file.close()
+            return status
+        }
+        try checkHeld(lock)
+        try system { () throws(SystemError) in
+            try directory.rename(Self.temporaryName, to: directory, Self.name)
+            try directory.sync()
+        }
+        isNameDurable = true
+        new.markSynced()
+        (list, identity, size) = (new, written.identity, written.size)
+    }
+
+    private func checkHeld(_ lock: DotLock) throws(MaildirError) {
+        guard try system({ () throws(SystemError) in try lock.isStillOurs() }) else {
+            throw .lockLost
+        }
+    }
+}
