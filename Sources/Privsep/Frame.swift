@@ -23,7 +23,7 @@ package enum FrameError: Error, Equatable {
 }
 
 /// A message of one channel. Each channel has one such enum for either direction.
-package protocol ChannelMessage: ~Copyable, Sendable {
+package protocol ChannelMessage: Sendable {
     /// The largest frame a receiver reads; a longer one ends the sender.
     static var frameSizeMax: Int { get }
 
@@ -37,7 +37,7 @@ package protocol ChannelMessage: ~Copyable, Sendable {
     init(frame: [UInt8]) throws(FrameError)
 }
 
-extension ChannelMessage where Self: ~Copyable {
+extension ChannelMessage {
     package var descriptorCount: Int { 0 }
 }
 
