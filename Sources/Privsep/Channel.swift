@@ -1,5 +1,8 @@
 package import Posix
 
+/// Where a child of martletd finds the channel to it: after standard input, output and error.
+package let channelDescriptor: Int32 = 3
+
 /// Why a channel gives no more messages.
 package enum ChannelFailure: Error, Equatable, CustomStringConvertible {
     /// The process at the other end is gone.
