@@ -151,7 +151,7 @@ final class LoginProcess {
         var count = 0
         var bytes: [UInt8] = []
         do throws(StreamClosed) {
-            while count<LoginProcessLimits.farewellBytesMax, deadline>.now {
+            while Instant.now < deadline, count < LoginProcessLimits.farewellBytesMax {
                 bytes.removeAll(keepingCapacity: true)
                 let arrived = try stream.read(into: &bytes, max: 8_192)
                 count += arrived
