@@ -66,7 +66,7 @@ let package = Package(
             "IMAPSession",
             on: ["Bytes", "Posix", "IMAPWire", "InternetMessage", "MailStore"]
         ),
-        layer("IMAPLogin", on: ["Bytes", "Posix", "Privsep", "IMAPWire"]),
+        layer("IMAPLogin", on: ["Bytes", "Posix", "Privsep"]),
         layer("TLS", on: ["Bytes", "Posix", "Privsep", "COpenSSL"]),
         layer("PAM", on: ["Bytes", "Posix", "Privsep", "CPAM", "CLinux"]),
 

@@ -72,6 +72,21 @@ package final class SocketStream: ByteStream {
         }
     }
 
+    /// The socket, for passing a duplicate of it to another process.
+    package var raw: CInt { descriptor.raw }
+
+    /// Gives the socket up as it is, without ending the connection. Later calls throw.
+    package func detach() throws(SystemError) -> OwnedDescriptor {
+        if !isClosed {
+            isClosed = true
+            watch.stop()
+        }
+        return try descriptor.duplicate()
+    }
+
+    /// Tells the other side that nothing more comes; it may go on sending.
+    package func endOutput() { _ = shutdown(descriptor.raw, Int32(SHUT_WR)) }
+
     package func close() {
         guard !isClosed else { return }
         isClosed = true

@@ -7,6 +7,10 @@
 #include <sys/types.h>
 #include <linux/magic.h>
 
+#include "martlet-sandbox.h"
+#include "martlet-socket.h"
+#include "martlet-spawn.h"
+
 #define MARTLET_READABLE 1u
 #define MARTLET_WRITABLE 2u
 #define MARTLET_HUNG_UP 4u
