@@ -1,0 +1,245 @@
+package import Maildir
+import Bytes
+
+//  The messages of a live mailbox, in columns
+//
+//  Nothing here is on disk: it mirrors file names and uidlist as the last scan and the events since
+//  then have shown them. One row a message, ascending by UID, so that a session's view is a copy of
+//  one column and a scan of flags touches four bytes a message.
+//
+//  A file name is the base name, `:2,` and the letters of the flags; only the base name is kept. A
+//  name that is not made like that (no info in `cur/`, letters unsorted, unknown letters) is in
+//  `irregular`, which is nearly always empty.
+
+/// Where a message's file lies and how its name follows from its row.
+package enum Place: UInt8, Sendable {
+    /// `cur/` base `:2,` letters
+    case cur
+    /// `new/` base
+    case new
+    /// The name is in `irregular`.
+    case irregular
+}
+
+/// One message's file.
+package struct FileLocation: Hashable, Sendable {
+    package let isNew: Bool
+    package let name: [UInt8]
+}
+
+/// A message as a scan or an admission found it.
+package struct FoundMessage: Sendable {
+    package var uid: UInt32
+    package var base: [UInt8]
+    package var flags: FlagLetters.Known
+    package var place: Place
+    /// The name where `place` is irregular.
+    package var location: FileLocation?
+}
+
+package struct MessageTable: Sendable {
+    package private(set) var uids: [UInt32] = []
+    private var flagBits: [UInt32] = []
+    private var places: [UInt8] = []
+    private var nameOffsets: [UInt32] = []
+    private var nameCounts: [UInt8] = []
+    package internal(set) var modseqs: [UInt64] = []
+    /// Seconds since 1970; `.min` where not looked up yet.
+    package internal(set) var dates: [Int64] = []
+    /// RFC822.SIZE; -1 where not counted yet.
+    package internal(set) var sizes: [Int64] = []
+    private var arena: [UInt8] = []
+    private var irregular: [UInt32: FileLocation] = [:]
+    /// Keyword indexes from 26 on, which no file name shows.
+    package internal(set) var beyond: [UInt32: [Int]] = [:]
+    private var slots: [UInt32] = []
+
+    package init() {}
+
+    package var count: Int { uids.count }
+    package var isEmpty: Bool { uids.isEmpty }
+
+    /// The row of a UID.
+    package func row(of uid: UInt32) -> Int? {
+        let row = firstRow(from: uid)
+        return row < uids.count && uids[row] == uid ? row : nil
+    }
+
+    /// The first row whose UID is at least this; `count` where there is none.
+    package func firstRow(from uid: UInt32) -> Int {
+        var low = 0
+        var high = uids.count
+        while low < high {
+            let middle = (low + high) / 2
+            if uids[middle] < uid { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    package func flags(_ row: Int) -> FlagLetters.Known { .init(rawValue: flagBits[row]) }
+    package func isNew(_ row: Int) -> Bool {
+        switch Place(rawValue: places[row]) {
+        case .new: true
+        case .irregular: irregular[uids[row]]?.isNew ?? false
+        default: false
+        }
+    }
+
+    package func base(_ row: Int) -> [UInt8] {
+        let start = Int(nameOffsets[row])
+        return Array(arena[start..<(start + Int(nameCounts[row]))])
+    }
+
+    /// The file as last seen.
+    package func location(_ row: Int) -> FileLocation {
+        switch Place(rawValue: places[row]) {
+        case .new: return FileLocation(isNew: true, name: base(row))
+        case .irregular: return irregular[uids[row]] ?? FileLocation(isNew: false, name: base(row))
+        default:
+            var buffer = ByteBuffer(base(row))
+            FlagLetters(flags(row)).write(to: &buffer)
+            return FileLocation(isNew: false, name: buffer.bytes)
+        }
+    }
+
+    /// All letters that any message carries.
+    package var lettersInUse: FlagLetters.Known {
+        .init(rawValue: flagBits.reduce(0, |))
+    }
+
+    // MARK: Changes
+
+    /// Appends a message; its UID is above all others.
+    mutating func append(_ message: FoundMessage, modseq: UInt64) {
+        precondition(message.uid > uids.last ?? 0, "messages are appended in the order of UIDs")
+        uids.append(message.uid)
+        flagBits.append(message.flags.rawValue)
+        places.append(message.place.rawValue)
+        nameOffsets.append(UInt32(arena.count))
+        nameCounts.append(UInt8(clamping: message.base.count))
+        arena.append(contentsOf: message.base)
+        modseqs.append(modseq)
+        dates.append(.min)
+        sizes.append(-1)
+        if message.place == .irregular { irregular[message.uid] = message.location }
+        if !slots.isEmpty { enter(uids.count - 1) }
+    }
+
+    /// Takes over what is known of a message from an older table.
+    mutating func inherit(_ row: Int, from old: MessageTable, _ oldRow: Int) {
+        modseqs[row] = old.modseqs[oldRow]
+        dates[row] = old.dates[oldRow]
+        sizes[row] = old.sizes[oldRow]
+    }
+
+    /// Says where the file of a message is now and which flags it carries.
+    mutating func update(
+        _ row: Int,
+        flags: FlagLetters.Known,
+        place: Place,
+        location: FileLocation?
+    ) {
+        flagBits[row] = flags.rawValue
+        places[row] = place.rawValue
+        irregular[uids[row]] = place == .irregular ? location : nil
+    }
+
+    /// Removes rows, given in ascending order.
+    mutating func remove(_ rows: [Int]) {
+        guard !rows.isEmpty else { return }
+        var next = 0
+        var kept = 0
+        for row in uids.indices {
+            if next < rows.count, rows[next] == row {
+                irregular[uids[row]] = nil
+                beyond[uids[row]] = nil
+                next += 1
+                continue
+            }
+            if kept != row {
+                uids[kept] = uids[row]
+                flagBits[kept] = flagBits[row]
+                places[kept] = places[row]
+                nameOffsets[kept] = nameOffsets[row]
+                nameCounts[kept] = nameCounts[row]
+                modseqs[kept] = modseqs[row]
+                dates[kept] = dates[row]
+                sizes[kept] = sizes[row]
+            }
+            kept += 1
+        }
+        let gone = uids.count - kept
+        uids.removeLast(gone)
+        flagBits.removeLast(gone)
+        places.removeLast(gone)
+        nameOffsets.removeLast(gone)
+        nameCounts.removeLast(gone)
+        modseqs.removeLast(gone)
+        dates.removeLast(gone)
+        sizes.removeLast(gone)
+        slots = []
+        if arena.count > 4_096, arena.count > 4 * nameCounts.reduce(0, { $0 + Int($1) }) {
+            compactArena()
+        }
+    }
+
+    private mutating func compactArena() {
+        var fresh: [UInt8] = []
+        for row in uids.indices {
+            let start = Int(nameOffsets[row])
+            nameOffsets[row] = UInt32(fresh.count)
+            fresh.append(contentsOf: arena[start..<(start + Int(nameCounts[row]))])
+        }
+        arena = fresh
+    }
+
+    // MARK: Finding by base name
+
+    /// The row of a base name. The first call after rows were removed builds the table of names.
+    mutating func row(of base: Span<UInt8>) -> Int? {
+        if slots.isEmpty { buildSlots() }
+        var slot = Self.hash(base) & (slots.count - 1)
+        while slots[slot] != 0 {
+            let row = Int(slots[slot]) - 1
+            let start = Int(nameOffsets[row])
+            let name = arena.span.extracting(start..<(start + Int(nameCounts[row])))
+            if name.equals(base) { return row }
+            slot = (slot + 1) & (slots.count - 1)
+        }
+        return nil
+    }
+
+    private mutating func buildSlots() {
+        var size = 16
+        // Room to grow: entering the last row of all must not lead here again.
+        while size < (uids.count + 1) * 2 { size *= 2 }
+        slots = [UInt32](repeating: 0, count: size)
+        for row in uids.indices { enter(row) }
+    }
+
+    private mutating func enter(_ row: Int) {
+        if (row + 1) * 2 > slots.count { return buildSlots() }
+        let mask = slots.count - 1
+        var slot = hash(row) & mask
+        while slots[slot] != 0 { slot = (slot + 1) & mask }
+        slots[slot] = UInt32(row + 1)
+    }
+
+    private func hash(_ row: Int) -> Int {
+        let start = Int(nameOffsets[row])
+        return Self.hash(arena.span.extracting(start..<(start + Int(nameCounts[row]))))
+    }
+
+    /// Names are chosen by whoever delivers, so the hash is seeded.
+    private static let seed = UInt64.random(in: .min ... .max)
+
+    private static func hash(_ base: Span<UInt8>) -> Int {
+        var hash = seed
+        for index in base.indices {
+            hash = (hash ^ UInt64(base[index])) &* 0x100_0000_01B3
+        }
+        hash ^= hash >> 29
+        hash = hash &* 0xBF58_476D_1CE4_E5B9
+        return Int(truncatingIfNeeded: hash >> 16) & Int(UInt32.max)
+    }
+}
