@@ -168,28 +168,6 @@ package final class DotLock: Sendable {
 // MARK: Locks of others
 
 extension DotLock {
-    /// What makes a file's state: any change of it shows here.
-    package struct Fingerprint: Hashable, Sendable {
-        let identity: FileIdentity
-        let size: Int
-        let modified: WallTime
-        let changed: WallTime
-
-        package init(_ status: FileStatus) {
-            identity = status.identity
-            size = status.size
-            modified = status.modified
-            changed = status.changed
-        }
-
-        package init(identity: FileIdentity, size: Int, modified: WallTime, changed: WallTime) {
-            self.identity = identity
-            self.size = size
-            self.modified = modified
-            self.changed = changed
-        }
-    }
-
     /// Whose lock it is, as far as its content tells.
     package enum Holder: Sendable, Equatable {
         /// No number, or another host.
@@ -202,12 +180,12 @@ extension DotLock {
 
     /// A lock of somebody else, at one moment.
     package struct Observation: Sendable, Equatable {
-        package let lock: Fingerprint
+        package let lock: FileFingerprint
         /// Nil where the protected file is missing.
-        package let protected: Fingerprint?
+        package let protected: FileFingerprint?
         package let holder: Holder
 
-        package init(lock: Fingerprint, protected: Fingerprint?, holder: Holder) {
+        package init(lock: FileFingerprint, protected: FileFingerprint?, holder: Holder) {
             self.lock = lock
             self.protected = protected
             self.holder = holder
@@ -216,13 +194,14 @@ extension DotLock {
         /// Nil where there is no lock.
         init?(_ name: [UInt8], in directory: Directory, by owner: Owner) throws(SystemError) {
             do throws(SystemError) {
-                lock = Fingerprint(try directory.status(DotLock.lockName(of: name)))
+                lock = FileFingerprint(try directory.status(DotLock.lockName(of: name)))
             } catch {
                 if error.isMissing { return nil }
                 throw error
             }
-            var protected: Fingerprint?
-            do throws(SystemError) { protected = Fingerprint(try directory.status(name)) } catch {
+            var protected: FileFingerprint?
+            do throws(SystemError) { protected = FileFingerprint(try directory.status(name)) } catch
+            {
                 if !error.isMissing { throw error }
             }
             self.protected = protected
@@ -259,7 +238,8 @@ extension DotLock {
         in directory: Directory
     ) throws(SystemError) {
         do throws(SystemError) {
-            guard Fingerprint(try directory.status(lockName(of: name))) == observation.lock else {
+            guard FileFingerprint(try directory.status(lockName(of: name))) == observation.lock
+            else {
                 return
             }
             try directory.unlink(lockName(of: name))

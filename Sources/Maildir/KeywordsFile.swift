@@ -20,8 +20,8 @@ package import Posix
 package struct KeywordsFile: Sendable {
     package var keywords = Keywords()
 
-    private var letters: DotLock.Fingerprint?
-    private var beyond: DotLock.Fingerprint?
+    private var letters: FileFingerprint?
+    private var beyond: FileFingerprint?
     private var writtenLetters: [UInt8] = []
     private var writtenBeyond: [UInt8]?
     private var isRead = false
@@ -61,9 +61,9 @@ package struct KeywordsFile: Sendable {
     private static func fingerprint(
         _ name: [UInt8],
         in directory: Directory
-    ) throws(MaildirError) -> DotLock.Fingerprint? {
+    ) throws(MaildirError) -> FileFingerprint? {
         try ifThere { () throws(SystemError) in try directory.status(name) }
-            .map(DotLock.Fingerprint.init)
+            .map(FileFingerprint.init)
     }
 
     /// Brings the keywords to the disk, where they differ from what is there. Messages may carry a new

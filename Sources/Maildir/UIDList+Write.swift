@@ -78,6 +78,16 @@ extension UIDList {
     /// How many bytes of the file this list has taken in.
     package var fileBytes: Int { syncedCount }
 
+    /// The first line, as it is in the file.
+    package var headerBytes: ArraySlice<UInt8> {
+        arena[..<(arena.span.firstIndex(of: .lf).map { $0 + 1 } ?? 0)]
+    }
+
+    /// What the list has of the end of the file, at most that many bytes.
+    package func lastBytes(_ count: Int) -> ArraySlice<UInt8> {
+        arena[..<syncedCount].suffix(count)
+    }
+
     /// Says that the pending records are in the file, and durable.
     package mutating func markSynced() {
         syncedCount = arena.count

@@ -39,9 +39,8 @@ package struct UIDListFile: Sendable {
     /// Nil before the first read, and where there is no file.
     package var list: UIDList?
 
-    private var identity: FileIdentity?
-    /// The file's size when last looked at; more than the list has taken in where a line is partial.
-    private var size = 0
+    /// The file that the list was read from, or written to.
+    private var seen: FileFingerprint?
     private var mustRewrite = false
     /// Whether the name is known to lead to this file after a crash.
     private var isNameDurable = false
@@ -74,65 +73,75 @@ package struct UIDListFile: Sendable {
         guard status.isRegular else {
             throw .system(SystemError("open", EINVAL, path: directory.child(Self.name)))
         }
-        if status.identity == identity, let list, !list.isChanged {
-            if status.size == size { return .unchanged }
-            if status.size > list.fileBytes, let growth = try readTail(file, to: status.size) {
-                return .grown(growth)
-            }
+        let now = FileFingerprint(status)
+        if let seen, seen.identity == now.identity, let list, !list.isChanged {
+            if seen == now { return .unchanged }
+            if now.size > seen.size, let growth = try readTail(file, now) { return .grown(growth) }
         }
-        return try readWhole(file, status)
+        return try readWhole(file, now)
     }
 
     private mutating func forget() -> Refresh {
         list = nil
-        identity = nil
-        size = 0
+        seen = nil
         return .missing
     }
 
+    /// Nil where the file is not the known one, only longer, and has to be read from its start.
     private mutating func readTail(
         _ file: borrowing OwnedDescriptor,
-        to end: Int
+        _ now: FileFingerprint
     ) throws(MaildirError) -> UIDList.Growth? {
         guard var current = list.take() else { return nil }
-        let tail: [UInt8]
+        seen = nil
+        let known = current.fileBytes
+        let start = max(0, known - Self.overlapBytes)
+        let (head, tail): ([UInt8], [UInt8])
         do throws(SystemError) {
-            tail = try file.read(at: current.fileBytes, count: end - current.fileBytes)
+            head = try file.read(at: 0, count: current.headerBytes.count)
+            tail = try file.read(at: start, count: now.size - start)
         } catch {
-            identity = nil
             throw .system(error)
         }
+        // A rewrite can have got the inode of the file before. It has another header then, or other
+        // bytes where the known ones ended.
+        guard head.elementsEqual(current.headerBytes), tail.count == now.size - start,
+            tail[..<(known - start)].elementsEqual(current.lastBytes(known - start))
+        else { return nil }
+        let growth: UIDList.Growth?
         do throws(UIDListError) {
-            guard let growth = try current.extend(with: tail) else { return nil }
-            size = current.fileBytes + (current.hasPartialLine ? end - current.fileBytes : 0)
-            list = current
-            return growth
+            growth = try current.extend(with: Array(tail[(known - start)...]))
         } catch {
-            identity = nil
             throw .uidList(error)
         }
+        guard let growth else { return nil }
+        list = current
+        seen = now
+        return growth
     }
+
+    /// More than one record.
+    private static let overlapBytes = 512
 
     private mutating func readWhole(
         _ file: borrowing OwnedDescriptor,
-        _ status: FileStatus
+        _ now: FileFingerprint
     ) throws(MaildirError) -> Refresh {
         list = nil
-        if identity != status.identity { isNameDurable = false }
-        identity = nil
+        if seen?.identity != now.identity { isNameDurable = false }
+        seen = nil
         let content: [UInt8]
         do throws(SystemError) {
             content = try file.readAll(max: Limits.uidListBytesMax)
         } catch {
             throw .system(error)
         }
-        let count = content.count
         do throws(UIDListError) { list = try UIDList(file: content) } catch {
             throw .uidList(error)
         }
         guard list != nil else { return forget() }
-        identity = status.identity
-        size = count
+        // Where the file has grown since it was looked at, the next refresh sees that.
+        seen = now
         return .replaced
     }
 
@@ -146,92 +155,83 @@ package struct UIDListFile: Sendable {
         // On any way out but success the list is read again.
         guard let current = list.take() else { return }
         precondition(current.header.uidValidity != 0, "a list without UIDVALIDITY is not written")
-        let (known, knownSize) = (identity, size)
-        identity = nil
-        size = 0
-        try checkUnchanged(lock.directory, known, knownSize)
+        let known = seen.take()
+        try checkUnchanged(lock.directory, known)
         let rewrites = mustRewrite || current.needsRewrite
         mustRewrite = true
         if rewrites {
             try rewrite(current, lock)
         } else if current.hasPending {
-            try append(current, lock, known, knownSize)
+            try append(current, lock, known)
         } else {
-            (list, identity, size) = (current, known, knownSize)
+            (list, seen) = (current, known)
         }
         mustRewrite = false
     }
 
     private func checkUnchanged(
         _ directory: Directory,
-        _ known: FileIdentity?,
-        _ knownSize: Int
+        _ known: FileFingerprint?
     ) throws(MaildirError) {
         let status = try ifThere { () throws(SystemError) in try directory.status(Self.name) }
         guard let status, status.size > 0 else {
             if known == nil { return }
             throw .stale
         }
-        guard status.identity == known, status.size == knownSize else { throw .stale }
+        guard FileFingerprint(status) == known else { throw .stale }
     }
 
     private mutating func append(
         _ current: UIDList,
         _ lock: DotLock,
-        _ known: FileIdentity?,
-        _ knownSize: Int
+        _ known: FileFingerprint?
     ) throws(MaildirError) {
         var current = current
-        let end = knownSize + current.pendingBytes.count
-        var isOurs = false
+        let end = current.fileBytes + current.pendingBytes.count
+        var written: FileFingerprint?
         do throws(SystemError) {
             let file = try lock.directory.open(Self.name, O_WRONLY | O_APPEND)
-            let before = try file.status()
-            if before.identity == known, before.size == knownSize, knownSize == current.fileBytes,
-                try lock.isStillOurs()
-            {
+            let before = FileFingerprint(try file.status())
+            if before == known, before.size == current.fileBytes, try lock.isStillOurs() {
                 try file.writeAll(Array(current.pendingBytes))
                 try file.syncData()
-                isOurs = try file.status().size == end
+                written = FileFingerprint(try file.status())
             }
             try file.close()
-            if isOurs, !isNameDurable { try lock.directory.sync() }
+            if written != nil, !isNameDurable { try lock.directory.sync() }
         } catch {
             throw .system(error)
         }
-        guard isOurs else { throw .lockLost }
+        guard let written, written.size == end else { throw .lockLost }
         isNameDurable = true
         current.markSynced()
-        (list, identity, size) = (current, known, end)
+        (list, seen) = (current, written)
     }
 
     private mutating func rewrite(_ current: UIDList, _ lock: DotLock) throws(MaildirError) {
         var new = current.compacted()
         let directory = lock.directory
         isNameDurable = false
-        let written = try system { () throws(SystemError) in
+        var written: FileFingerprint?
+        do throws(SystemError) {
             let permissions = MailboxPermissions(of: try directory.status())
             try directory.unlinkIfThere(Self.temporaryName)
             let file = try directory.create(Self.temporaryName, permissions)
             try file.writeAll(new.pendingBytes.span)
             try file.syncData()
-            let status = try file.status()
             try file.close()
-            return status
+            if try lock.isStillOurs() {
+                try directory.rename(Self.temporaryName, to: directory, Self.name)
+                try directory.sync()
+                // The rename has changed the file's ctime.
+                written = FileFingerprint(try directory.status(Self.name))
+            }
+        } catch {
+            throw .system(error)
         }
-        try checkHeld(lock)
-        try system { () throws(SystemError) in
-            try directory.rename(Self.temporaryName, to: directory, Self.name)
-            try directory.sync()
-        }
+        guard let written else { throw .lockLost }
         isNameDurable = true
         new.markSynced()
-        (list, identity, size) = (new, written.identity, written.size)
-    }
-
-    private func checkHeld(_ lock: DotLock) throws(MaildirError) {
-        guard try system({ () throws(SystemError) in try lock.isStillOurs() }) else {
-            throw .lockLost
-        }
+        (list, seen) = (new, written)
     }
 }

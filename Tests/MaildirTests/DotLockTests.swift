@@ -162,9 +162,9 @@ struct DotLockPatienceTests {
         lockAge: Int64,
         protectedAge: Int64? = nil
     ) -> DotLock.Observation {
-        func print(_ inode: UInt64, _ age: Int64) -> DotLock.Fingerprint {
+        func print(_ inode: UInt64, _ age: Int64) -> FileFingerprint {
             let time = WallTime(seconds: Self.date.seconds &- age)
-            return DotLock.Fingerprint(
+            return FileFingerprint(
                 identity: FileIdentity(device: 1, inode: inode),
                 size: 3,
                 modified: time,
