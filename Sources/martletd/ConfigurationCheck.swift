@@ -1,0 +1,41 @@
+import Bytes
+import Configuration
+import Glibc
+import Posix
+import Privsep
+
+/// `martletd -n`: says everything that is wrong, and starts nothing.
+@EventLoop
+enum ConfigurationCheck {
+    static func run(_ file: ConfigurationFile, _ executables: Executables) async -> Never {
+        var errors = file.errors.map(\.description)
+        var plan = Plan(settings: file.settings)
+        plan.settings.logLevel = .warning
+        let source = CertificateSource(
+            plan: plan,
+            executables: executables,
+            // The account's number is martlet-auth's to look up; nobody's is always the same.
+            identity: plan.isRoot ? .user(uid: 65_534, gid: 65_534, groups: []) : .unchanged
+        )
+        if !file.settings.tlsCertificates.isEmpty,
+            file.settings.tlsCertificates.count == file.settings.tlsKeys.count
+        {
+            for (setting, message) in await source.load().errors {
+                errors.append(file.error(about: setting, message).description)
+            }
+        }
+        if !Files.exists("/etc/pam.d/\(file.settings.pamService)"), plan.isRoot {
+            let error = file.error(
+                about: "pam_service",
+                "/etc/pam.d/\(file.settings.pamService) is not there, so PAM uses \"other\""
+            )
+            complain(["note: \(error)"])
+        }
+        if file.lines["cache_directory"] != nil {
+            let error = file.error(about: "cache_directory", "nothing uses it yet")
+            complain(["note: \(error)"])
+        }
+        complain(errors)
+        exit(errors.isEmpty ? 0 : 1)
+    }
+}

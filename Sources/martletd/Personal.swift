@@ -1,0 +1,71 @@
+import Bytes
+import Configuration
+import Glibc
+import Posix
+import Privsep
+
+/// Personal mode: whoever starts martletd serves one Maildir to themselves.
+enum Personal {
+    static func apply(_ options: Options.Personal, to plan: inout Plan) {
+        plan.settings.listenIMAP = addresses(options.listenIMAP, "--listen-imap")
+        plan.settings.listenIMAPS = addresses(options.listenIMAPS, "--listen-imaps")
+        if let maildir = options.maildir { plan.personalMaildir = absolute(maildir) }
+        plan.personalPassword = password(options.passwordFile)
+    }
+
+    private static func addresses(_ text: String, _ option: String) -> [ListenAddress] {
+        if text == "none" { return [] }
+        do throws(ValueError) {
+            return try [ListenAddress.parse(text)]
+        } catch {
+            complain(["martletd: \(option): \(error.message)"])
+            exit(2)
+        }
+    }
+
+    private static func absolute(_ path: String) -> [UInt8] {
+        var bytes = Array(path.utf8)
+        if bytes.first != UInt8(ascii: "/") {
+            var room = [CChar](repeating: 0, count: 4_096)
+            guard unsafe getcwd(&room, room.count) != nil else {
+                complain(["martletd: --maildir: the working directory is gone"])
+                exit(1)
+            }
+            let directory = room.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+            bytes = directory + [UInt8(ascii: "/")] + bytes
+        }
+        while bytes.count > 1, bytes.last == UInt8(ascii: "/") { bytes.removeLast() }
+        return bytes
+    }
+
+    private static func password(_ file: String?) -> Password {
+        guard let file else {
+            let made = makePassword()
+            print("password: \(made.text)")
+            return Password(Secret(made))
+        }
+        do throws(SystemError) {
+            let text = try Files.read(file, max: 65_536)
+            var line = Array(text.prefix { $0 != .lf })
+            if line.last == .cr { line.removeLast() }
+            guard !line.isEmpty, line.count <= FieldLimits.passwordBytesMax, !line.contains(0)
+            else {
+                complain(["martletd: \(file): its first line is no password"])
+                exit(1)
+            }
+            return Password(Secret(line))
+        } catch {
+            complain(["martletd: --password-file: \(error)"])
+            exit(1)
+        }
+    }
+
+    /// Twenty letters and digits that nobody mistakes for one another: 98 bits.
+    private static func makePassword() -> [UInt8] {
+        let alphabet = Array("abcdefghjkmnpqrstuvwxyz23456789".utf8)
+        var generator = SystemRandomNumberGenerator()
+        return (0..<20).map { _ in
+            alphabet[Int.random(in: alphabet.indices, using: &generator)]
+        }
+    }
+}
