@@ -12,12 +12,12 @@ package enum RequiredState: Hashable, Sendable {
 extension CommandBody {
     package var requiredState: RequiredState {
         switch self {
-        case .capability, .noop, .logout, .id: .any
+        case .capability, .noop, .logout, .id, .language: .any
         case .startTLS, .authenticate, .login: .notAuthenticated
         case .enable, .select, .create, .delete, .rename, .subscribe, .unsubscribe, .list, .lsub,
             .namespace, .status, .append, .idle, .compress, .getQuota, .getQuotaRoot, .setQuota,
             .setACL, .deleteACL, .getACL, .listRights, .myRights, .getMetadata, .setMetadata,
-            .notify, .language, .unauthenticate:
+            .notify, .unauthenticate:
             .authenticated
         // RFC 7377 §2.2
         case .multiSearch(let command):

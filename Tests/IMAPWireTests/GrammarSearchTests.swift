@@ -9,7 +9,7 @@ struct GrammarSearchTests {
         return command.key
     }
 
-    static let day = CalendarDate(year: 2023, month: 11, day: 19)!
+    static let day = CalendarDate(dayNumber: 19_680)
 
     @Test(
         "keys",
