@@ -118,7 +118,8 @@ extension SearchKey {
         case .sequence(let set): set != .saved
         case .and(let keys), .or(let keys): keys.contains(where: \.namesSequenceNumbers)
         case .not(let key), .fuzzy(let key): key.namesSequenceNumbers
-        case .all, .uid, .flag, .recent, .internalDate, .sentDate, .saveDate, .saveDateSupported,
+        case .all, .uid, .uidAfter, .uidBefore, .flag, .recent, .internalDate, .sentDate, .saveDate,
+            .saveDateSupported,
             .from, .to, .cc, .bcc, .subject, .header, .body, .text, .larger, .smaller, .older,
             .younger, .modSeq, .emailID, .threadID:
             false

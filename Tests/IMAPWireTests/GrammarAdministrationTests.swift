@@ -59,6 +59,7 @@ struct GrammarAdministrationTests {
                 get("INBOX", ["/a"], maxSize: 1_024, depth: .infinity)
             ),
             ("GETMETADATA INBOX (DEPTH 1) (/a)", get("INBOX", ["/a"], depth: .one)),
+            ("GETMETADATA INBOX /a /b", get("INBOX", ["/a", "/b"])),
             (
                 "SETMETADATA INBOX (/private/comment \"x\" /b NIL /c {2}\nyz /d ~{2}\n\0z)",
                 .setMetadata(

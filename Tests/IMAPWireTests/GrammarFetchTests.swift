@@ -21,7 +21,7 @@ struct GrammarFetchTests {
     @Test(
         "items",
         arguments: [
-            ("FLAGS", [.flags]), ("(uid Flags)", [.uid, .flags]),
+            ("FLAGS", [.flags]), ("(uid Flags)", [.uid, .flags]), ("(UID FLAGS )", [.uid, .flags]),
             ("ALL", [.flags, .internalDate, .rfc822Size, .envelope]),
             ("fast", [.flags, .internalDate, .rfc822Size]),
             ("FULL", [.flags, .internalDate, .rfc822Size, .envelope, .body]),
