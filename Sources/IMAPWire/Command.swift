@@ -18,6 +18,8 @@ package enum CommandBody: Hashable, Sendable {
     case logout
     /// Nil for NIL.                                                          RFC 2971
     case id([IDField]?)
+    /// Language tags in order of preference; empty asks for the list.        RFC 5255 §3.2
+    case language([[UInt8]])
 
     // Not authenticated
     case startTLS
@@ -53,8 +55,6 @@ package enum CommandBody: Hashable, Sendable {
     case getMetadata(GetMetadataCommand)
     case setMetadata(SetMetadataCommand)
     case notify(NotifyCommand)
-    /// Language tags in order of preference; empty asks for the list.        RFC 5255 §3.2
-    case language([[UInt8]])
     case multiSearch(MultiSearchCommand)
     case unauthenticate
 

@@ -12,12 +12,12 @@ package enum RequiredState: Hashable, Sendable {
 extension CommandBody {
     package var requiredState: RequiredState {
         switch self {
-        case .capability, .noop, .logout, .id: .any
+        case .capability, .noop, .logout, .id, .language: .any
         case .startTLS, .authenticate, .login: .notAuthenticated
         case .enable, .select, .create, .delete, .rename, .subscribe, .unsubscribe, .list, .lsub,
             .namespace, .status, .append, .idle, .compress, .getQuota, .getQuotaRoot, .setQuota,
             .setACL, .deleteACL, .getACL, .listRights, .myRights, .getMetadata, .setMetadata,
-            .notify, .language, .unauthenticate:
+            .notify, .unauthenticate:
             .authenticated
         // RFC 7377 §2.2
         case .multiSearch(let command):
@@ -118,7 +118,8 @@ extension SearchKey {
         case .sequence(let set): set != .saved
         case .and(let keys), .or(let keys): keys.contains(where: \.namesSequenceNumbers)
         case .not(let key), .fuzzy(let key): key.namesSequenceNumbers
-        case .all, .uid, .flag, .recent, .internalDate, .sentDate, .saveDate, .saveDateSupported,
+        case .all, .uid, .uidAfter, .uidBefore, .flag, .recent, .internalDate, .sentDate, .saveDate,
+            .saveDateSupported,
             .from, .to, .cc, .bcc, .subject, .header, .body, .text, .larger, .smaller, .older,
             .younger, .modSeq, .emailID, .threadID:
             false

@@ -43,7 +43,7 @@ extension Grammar {
                 let resource = try atom(&cursor).uppercased
                 try space(&cursor)
                 limits.append(QuotaLimit(resource: resource, limit: try number64(&cursor)))
-            } while acceptSpace(&cursor)
+            } while acceptElement(&cursor)
             try close(&cursor)
         }
         return .setQuota(root: root, limits: limits)
@@ -74,7 +74,8 @@ extension Grammar {
     //  scope-opt           = "DEPTH" SP ("0" / "1" / "infinity")
     //
     //  The examples of §4.2.1 and §4.2.2 put the options behind the mailbox, and clients follow
-    //  one or the other: both are taken (erratum 2785).
+    //  one or the other: both are taken (erratum 2785). So are several entries without
+    //  parentheses, as in the example of §4.4.1.
     static func getMetadata(_ cursor: inout ByteCursor) throws(SyntaxError) -> CommandBody {
         try space(&cursor)
         var command = GetMetadataCommand(mailbox: MailboxName([]), entries: [])
@@ -99,10 +100,13 @@ extension Grammar {
             repeat {
                 try checkCount(command.entries.count, below: Limits.listCountMax, cursor)
                 command.entries.append(try metadataEntry(&cursor))
-            } while acceptSpace(&cursor)
+            } while acceptElement(&cursor)
             try close(&cursor)
         } else {
-            command.entries.append(try metadataEntry(&cursor))
+            repeat {
+                try checkCount(command.entries.count, below: Limits.listCountMax, cursor)
+                command.entries.append(try metadataEntry(&cursor))
+            } while acceptArgument(&cursor)
         }
         return .getMetadata(command)
     }
@@ -130,7 +134,7 @@ extension Grammar {
             } else {
                 throw SyntaxError(at: cursor.offset, expected: "MAXSIZE or DEPTH")
             }
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
     }
 
@@ -149,7 +153,7 @@ extension Grammar {
             let value =
                 cursor.peek == UInt8(ascii: "~") ? try literal8(&cursor) : try nstring(&cursor)
             command.entries.append(SetMetadataCommand.Entry(name: name, value: value))
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         return .setMetadata(command)
     }

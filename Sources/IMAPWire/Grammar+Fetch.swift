@@ -34,7 +34,7 @@ extension Grammar {
             } else {
                 items.append(try fetchItem(&cursor))
             }
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         return items
     }
@@ -100,7 +100,7 @@ extension Grammar {
                 guard acceptWord("LAZY", &cursor) else {
                     throw SyntaxError(at: cursor.offset, expected: "LAZY")
                 }
-            } while acceptSpace(&cursor)
+            } while acceptElement(&cursor)
             try close(&cursor)
             return .preview(lazy: true)
         }
@@ -203,7 +203,7 @@ extension Grammar {
         repeat {
             try checkCount(names.count, below: Limits.headerFieldCountMax, cursor)
             names.append(try astring(&cursor))
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         return names
     }
@@ -248,7 +248,7 @@ extension Grammar {
             } else {
                 throw SyntaxError(at: cursor.offset, expected: "a known fetch modifier")
             }
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         guard !command.vanished || (command.kind == .uid && command.changedSince != nil) else {
             throw SyntaxError(at: start, expected: "UID and CHANGEDSINCE with VANISHED")

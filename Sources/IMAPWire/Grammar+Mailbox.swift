@@ -54,7 +54,7 @@ extension Grammar {
             } else {
                 throw SyntaxError(at: cursor.offset, expected: "CONDSTORE or QRESYNC")
             }
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         return .select(command)
     }
@@ -114,7 +114,7 @@ extension Grammar {
             let item = try keyword(statusItems, "a known status item", &cursor)
             // Asking twice is answered once: `(` 100,000 × `SIZE ` is not an amplifier.
             if !items.contains(item) { items.append(item) }
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         return items
     }
@@ -147,7 +147,7 @@ extension Grammar {
             repeat {
                 try checkCount(patterns.count, below: Limits.listCountMax, cursor)
                 patterns.append(try listMailbox(&cursor))
-            } while acceptSpace(&cursor)
+            } while acceptElement(&cursor)
             try close(&cursor)
         } else {
             patterns.append(try listMailbox(&cursor))
@@ -186,7 +186,7 @@ extension Grammar {
         if acceptClose(&cursor) { return selection }
         repeat {
             selection.insert(try keyword(listSelections, "a known selection option", &cursor))
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         guard
             !selection.contains(.recursiveMatch)
@@ -232,10 +232,10 @@ extension Grammar {
                 repeat {
                     try checkCount(command.metadata.count, below: Limits.listCountMax, cursor)
                     command.metadata.append(try metadataEntry(&cursor))
-                } while acceptSpace(&cursor)
+                } while acceptElement(&cursor)
                 try close(&cursor)
             }
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
     }
 }

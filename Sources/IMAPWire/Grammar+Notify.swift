@@ -21,7 +21,7 @@ extension Grammar {
                     throw SyntaxError(at: start, expected: "a source of messages")
                 }
                 sources.append(filter)
-            } while acceptSpace(&cursor)
+            } while acceptElement(&cursor)
             try close(&cursor)
             try space(&cursor)
         }
@@ -74,7 +74,7 @@ extension Grammar {
         repeat {
             try checkCount(names.count, below: Limits.listCountMax, cursor)
             names.append(try mailbox(&cursor))
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         return names
     }
@@ -128,9 +128,9 @@ extension Grammar {
     //                  "FlagChange" / "AnnotationChange"
     //  event-ext     = atom
     //
-    //  "MessageNew and MessageExpunge MUST always be specified together. If FlagChange is
-    //  specified, then MessageNew and MessageExpunge MUST be specified as well." §5 adds the same
-    //  for AnnotationChange. The selected mailbox has message events only.
+    //  MessageNew and MessageExpunge come together, and with FlagChange or AnnotationChange they
+    //  both do; "otherwise, the server MUST respond with the tagged BAD response" (§5; the
+    //  examples of §3.1 do not keep to it). The selected mailbox has message events only.
     private static func notifyEvents(
         isSelected: Bool,
         _ cursor: inout ByteCursor
@@ -181,7 +181,7 @@ extension Grammar {
                 events.append(.serverMetadataChange)
             case .unknown: events.append(.unknown)
             }
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         guard hasNew == hasExpunge, !hasChange || hasNew else {
             throw SyntaxError(at: start, expected: "MessageNew and MessageExpunge together")

@@ -67,7 +67,7 @@ extension Grammar {
                 try space(&cursor)
                 returns.partial = try partialRange(&cursor)
             }
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         let end = cursor.offset
         try close(&cursor)
         // RFC 5267 §4.4 and RFC 9394 §3.1.
@@ -113,6 +113,7 @@ extension Grammar {
         case not
         case or
         case uid
+        case uidBound(@Sendable (UID) -> SearchKey)
         case modSeq
         case objectID(@Sendable ([UInt8]) -> SearchKey)
         case fuzzy
@@ -160,6 +161,8 @@ extension Grammar {
         ("NOT", .not),
         ("OR", .or),
         ("UID", .uid),
+        ("UIDAFTER", .uidBound { .uidAfter($0) }),
+        ("UIDBEFORE", .uidBound { .uidBefore($0) }),
         ("MODSEQ", .modSeq),
         ("EMAILID", .objectID { .emailID($0) }),
         ("THREADID", .objectID { .threadID($0) }),
@@ -186,7 +189,7 @@ extension Grammar {
             var keys: [SearchKey] = []
             repeat {
                 keys.append(try searchKey(&cursor, depth: depth + 1, &seen))
-            } while acceptSpace(&cursor)
+            } while acceptElement(&cursor)
             try close(&cursor)
             return keys.count == 1 ? keys[0] : .and(keys)
         case let byte?
@@ -222,6 +225,7 @@ extension Grammar {
         case .not: return .not(try searchKey(&cursor, depth: depth + 1, &seen))
         case .fuzzy: return .fuzzy(try searchKey(&cursor, depth: depth + 1, &seen))
         case .uid: return .uid(try sequenceSet(&cursor))
+        case .uidBound(let make): return make(UID(try nonZeroNumber(&cursor)))
         case .modSeq: return .modSeq(try searchModSeq(&cursor))
         case .or:
             //  "OR" SP search-key SP search-key: `OR a OR b OR c d` is one list, by a loop.

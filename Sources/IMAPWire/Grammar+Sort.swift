@@ -28,7 +28,7 @@ extension Grammar {
             if !criteria.contains(where: { $0.key == key }) {
                 criteria.append(SortCommand.Criterion(key, isReverse: isReverse))
             }
-        } while acceptSpace(&cursor)
+        } while acceptElement(&cursor)
         try close(&cursor)
         try space(&cursor)
         let (charset, key) = try searchCriteria(&cursor)

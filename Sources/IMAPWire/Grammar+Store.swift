@@ -59,7 +59,7 @@ extension Grammar {
         var flags: [Flag] = []
         try open(&cursor)
         if acceptClose(&cursor) { return flags }
-        repeat { try flag(into: &flags, &cursor) } while acceptSpace(&cursor)
+        repeat { try flag(into: &flags, &cursor) } while acceptElement(&cursor)
         try close(&cursor)
         return flags
     }

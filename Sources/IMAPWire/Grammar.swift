@@ -75,6 +75,12 @@ package enum Grammar {
         return true
     }
 
+    /// Whether another element of a list in parentheses follows. Consumes the space before it,
+    /// or before the parenthesis: `(UID FLAGS )` is in an RFC's own example.
+    static func acceptElement(_ cursor: inout ByteCursor) -> Bool {
+        acceptSpace(&cursor) && cursor.peek != UInt8(ascii: ")")
+    }
+
     //  CRLF
     static func lineEnd(_ cursor: inout ByteCursor) throws(SyntaxError) {
         while cursor.accept(.space) {}

@@ -27,7 +27,7 @@ extension ByteBuffer {
     package mutating func append(
         tagged tag: [UInt8],
         _ condition: StatusCondition,
-        _ code: ResponseCode? = nil,
+        _ code: ResponseCode?,
         _ text: StaticString
     ) {
         append(tag)
@@ -38,11 +38,23 @@ extension ByteBuffer {
     //  response-data = "*" SP (resp-cond-state / resp-cond-bye / …) CRLF     RFC 9051 §9
     package mutating func append(
         untagged condition: StatusCondition,
-        _ code: ResponseCode? = nil,
+        _ code: ResponseCode?,
         _ text: StaticString
     ) {
         append("* ")
         append(condition: condition, code, text)
+    }
+
+    package mutating func append(
+        tagged tag: [UInt8],
+        _ condition: StatusCondition,
+        _ text: StaticString
+    ) {
+        append(tagged: tag, condition, nil, text)
+    }
+
+    package mutating func append(untagged condition: StatusCondition, _ text: StaticString) {
+        append(untagged: condition, nil, text)
     }
 
     private mutating func append(

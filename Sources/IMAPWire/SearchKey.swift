@@ -22,6 +22,9 @@ package indirect enum SearchKey: Hashable, Sendable {
     case not(SearchKey)
     case sequence(SequenceSet)
     case uid(SequenceSet)
+    /// Above the UID, and below it; may be none.                             RFC 9738 §3.2
+    case uidAfter(UID)
+    case uidBefore(UID)
     /// SEEN, UNSEEN, KEYWORD x, UNKEYWORD x and so on.
     case flag(Flag, isSet: Bool)
     /// RECENT, and OLD with false.
