@@ -15,13 +15,16 @@ package enum Limits {
     /// Sections of one RFC 2231 parameter are numbered below this; each is at least 4 bytes.
     package static let parameterSectionMax = 1_000_000
 
-    /// Levels of encodings that SEARCH and PREVIEW undo: messages within decoded messages are
-    /// not followed.
+    /// Bytes of a charset's name; the longest on the list has 17.
     package static let charsetNameBytesMax = 40
+
+    /// Bytes of a body that SEARCH decodes at a time, so that a body of any size needs about four
+    /// times this in memory.
+    package static let searchPieceBytesMax = 1 << 18
 
     /// Bytes of an encoded word of a header. RFC 2047 §2 allows 75; senders write longer ones.
     package static let encodedWordBytesMax = 1_000
 
-    /// Octets of the text that PREVIEW gives. RFC 8970 §3.1 wants at most 200 characters.
+    /// Characters of the text that PREVIEW gives (RFC 8970 §3.1: at most 256, 200 is advised).
     package static let previewCharactersMax = 200
 }

@@ -34,7 +34,43 @@ package enum TransferEncoding: Sendable, Equatable {
         crlf: Bool,
         to buffer: inout ByteBuffer
     ) {
-        switch self {
+        var decoder = TransferDecoder(self, crlf: crlf)
+        decoder.decode(bytes, in: range, to: &buffer)
+        decoder.finish(to: &buffer)
+    }
+}
+
+/// Undoes a transfer encoding piece by piece.
+package struct TransferDecoder {
+    private let encoding: TransferEncoding
+    private let crlf: Bool
+    /// Base64 digits that make no whole group yet.
+    private var group: UInt32 = 0
+    private var count = 0
+
+    package init(_ encoding: TransferEncoding, crlf: Bool) {
+        self.encoding = encoding
+        self.crlf = crlf
+    }
+
+    /// Where a piece of at most so many bytes should end: behind a line, if one ends in it.
+    package static func pieceEnd(of bytes: Span<UInt8>, in range: Range<Int>, max: Int) -> Int {
+        guard range.count > max else { return range.upperBound }
+        let limit = range.lowerBound + max
+        var end = limit
+        while end > range.lowerBound, bytes[end - 1] != .lf { end -= 1 }
+        guard end == range.lowerBound else { return end }
+        // One long line: not within `=C3`.
+        for back in 1...2 where max > 2 && bytes[limit - back] == UInt8(ascii: "=") {
+            return limit - back
+        }
+        return limit
+    }
+
+    package mutating func decode(
+        _ bytes: Span<UInt8>, in range: Range<Int>, to buffer: inout ByteBuffer
+    ) {
+        switch encoding {
         case .identity:
             if crlf {
                 MessageText.appendCRLF(of: bytes, in: range, to: &buffer, keepsNUL: true)
@@ -44,8 +80,14 @@ package enum TransferEncoding: Sendable, Equatable {
         case .quotedPrintable:
             Self.decodeQuotedPrintable(bytes, in: range, crlf: crlf, to: &buffer)
         case .base64:
-            Self.decodeBase64(bytes, in: range, to: &buffer)
+            decodeBase64(bytes, in: range, to: &buffer)
         }
+    }
+
+    package mutating func finish(to buffer: inout ByteBuffer) {
+        buffer.bytes.append(addingCapacity: 2) { Self.finish(group, count, to: &$0) }
+        group = 0
+        count = 0
     }
 
     /// RFC 2045 §6.7. Blanks at the end of a line go: transport put them there.
@@ -97,16 +139,16 @@ package enum TransferEncoding: Sendable, Equatable {
 
     /// RFC 2045 §6.8. Padding ends a run; what follows is a run of its own (some senders join
     /// encoded pieces). Digits left over at the end of a run give what whole bytes they hold.
-    private static func decodeBase64(
+    private mutating func decodeBase64(
         _ bytes: Span<UInt8>,
         in range: Range<Int>,
         to buffer: inout ByteBuffer
     ) {
-        let values = base64Values
+        let values = Self.base64Values
         let table = values.span
-        buffer.bytes.append(addingCapacity: range.count / 4 * 3 + 3) { output in
-            var group: UInt32 = 0
-            var count = 0
+        var group = self.group
+        var count = self.count
+        buffer.bytes.append(addingCapacity: range.count / 4 * 3 + 6) { output in
             var index = range.lowerBound
             while index < range.upperBound {
                 // Four digits in a row are nearly always what follows.
@@ -140,8 +182,9 @@ package enum TransferEncoding: Sendable, Equatable {
                 group = 0
                 count = 0
             }
-            Self.finish(group, count, to: &output)
         }
+        self.group = group
+        self.count = count
     }
 
     private static func finish(
