@@ -136,6 +136,12 @@ int martlet_openat(int directory, const char *name, int flags, unsigned mode) {
     return openat(directory, name, flags, (mode_t)mode);
 }
 
+int martlet_try_read_lease(int fd) {
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0) return -1;
+    fcntl(fd, F_SETLEASE, F_UNLCK);
+    return 0;
+}
+
 ssize_t martlet_getdents(int fd, void *buffer, size_t size) {
     return syscall(SYS_getdents64, fd, buffer, size);
 }

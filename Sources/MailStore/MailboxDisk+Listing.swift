@@ -186,6 +186,11 @@ extension MailboxDisk {
             countMissing(list)
         }
 
+        /// Records with a file, ascending.
+        func present(_ list: UIDList) -> [Int] {
+            entryOfRecord.indices.filter { entryOfRecord[$0] >= 0 }
+        }
+
         /// Live records without a file.
         func missing(_ list: UIDList) -> [Int] {
             entryOfRecord.indices.filter { entryOfRecord[$0] < 0 && list.isLive($0) }

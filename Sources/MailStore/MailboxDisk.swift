@@ -72,12 +72,19 @@ package final class MailboxDisk: @unchecked Sendable {
 
     /// Reconciles lists and directories: new files get UIDs, and lists are durable on return.
     ///
-    /// - Parameter movesNew: whether files in `new/` are moved to `cur/`, for a session that opened
-    ///   the mailbox for writing.
-    func scan(_ lock: DotLock, movesNew: Bool) throws(MaildirError) -> Snapshot {
+    /// - Parameters:
+    ///   - movesNew: whether files in `new/` are moved to `cur/`, for a session that opened the
+    ///     mailbox for writing.
+    ///   - known: the UIDs that sessions know, ascending; nil at the first scan.
+    func scan(
+        _ lock: DotLock,
+        movesNew: Bool,
+        known: [UInt32]?
+    ) throws(MaildirError) -> Snapshot {
         try refreshLists(lock)
         var listing = try Listing(new: new, cur: cur)
         var match = Match(listing, list)
+        if let known, forgetReturned(match, known) { match = Match(listing, list) }
         if match.hasMissing {
             // Renames by programs that know no lock can hide a file from one listing.
             for _ in 0..<3 {
@@ -97,6 +104,21 @@ package final class MailboxDisk: @unchecked Sendable {
         return snapshot(listing, firstNewUID)
     }
 
+    /// A message that sessions were told is expunged and whose file came back gets a new UID: a
+    /// sequence number cannot come back in the middle. Returns whether there was one.
+    private func forgetReturned(_ match: Match, _ known: [UInt32]) -> Bool {
+        guard let last = known.last else { return false }
+        var returned: [Int] = []
+        var next = 0
+        for record in match.present(list) where list.uid(record) <= last {
+            let uid = list.uid(record)
+            while next < known.count, known[next] < uid { next += 1 }
+            if next == known.count || known[next] != uid { returned.append(record) }
+        }
+        for record in returned { uidList.list?.remove(record) }
+        return !returned.isEmpty
+    }
+
     private var list: UIDList {
         guard let list = uidList.list else { preconditionFailure("the uidlist was not read") }
         return list
@@ -111,6 +133,7 @@ package final class MailboxDisk: @unchecked Sendable {
     private func refreshLists(_ lock: DotLock) throws(MaildirError) {
         _ = try keywordsFile.refresh(in: directory)
         _ = try uidList.refresh(in: directory)
+        if uidList.list == nil { uidList.list = try courierList() }
         if uidList.list == nil {
             uidList.list = UIDList(
                 uidValidity: try UIDValiditySource.next(root: root, now: .now),
@@ -120,6 +143,17 @@ package final class MailboxDisk: @unchecked Sendable {
             uidList.list?.header.uidValidity = try UIDValiditySource.next(root: root, now: .now)
         }
         if list.header.guid == nil { uidList.list?.header.guid = UIDList.newGUID() }
+    }
+
+    /// The UIDs that Courier gave, where it served this mailbox before and nobody since.
+    private func courierList() throws(MaildirError) -> UIDList? {
+        guard
+            let file = try? directory.readFile(
+                CourierFiles.uidList,
+                max: Maildir.Limits.uidListBytesMax
+            )
+        else { return nil }
+        do throws(UIDListError) { return try UIDList(file: file) } catch { throw .uidList(error) }
     }
 
     private func commit(_ lock: DotLock) throws(MaildirError) {

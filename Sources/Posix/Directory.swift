@@ -61,6 +61,20 @@ package final class Directory: Sendable {
         return OwnedDescriptor(result)
     }
 
+    /// Opens a file, or what a symbolic link of that name leads to. For reading messages, which a
+    /// user may have linked; never for writing.
+    package func openFollowingLinks(
+        _ name: [UInt8],
+        _ flags: CInt
+    ) throws(SystemError) -> OwnedDescriptor {
+        try Faults.check("openat")
+        let result = try unsafe withPath(name) { cName throws(SystemError) in
+            unsafe martlet_openat(descriptor, cName, flags | O_CLOEXEC, 0)
+        }
+        guard result >= 0 else { throw SystemError("openat", path: child(name)) }
+        return OwnedDescriptor(result)
+    }
+
     /// The status of a name, of the link itself where it is one.
     package func status(_ name: [UInt8]) throws(SystemError) -> FileStatus {
         try status(name, flags: AT_SYMLINK_NOFOLLOW)
@@ -295,4 +309,12 @@ package func withPath<Result>(
     }
     guard let outcome else { throw SystemError("path", EINVAL) }
     return try outcome.get()
+}
+
+/// The status of what a path leads to. For messages about it; the store works with descriptors.
+package func statusOfPath(_ path: [UInt8]) throws(SystemError) -> FileStatus {
+    var raw = stat()
+    let result = try unsafe withPath(path) { name throws(SystemError) in unsafe stat(name, &raw) }
+    guard result == 0 else { throw SystemError("stat", path: path) }
+    return FileStatus(raw)
 }

@@ -1,4 +1,5 @@
 import Bytes
+import CLinux
 import Glibc
 
 /// Reading, writing and syncing an open file.
@@ -113,5 +114,17 @@ extension OwnedDescriptor {
 
     package borrowing func truncate(to size: Int) throws(SystemError) {
         guard ftruncate(raw, off_t(size)) == 0 else { throw SystemError("ftruncate") }
+    }
+}
+
+extension OwnedDescriptor {
+    /// Whether nobody has the file open for writing at this moment: a read lease is only granted
+    /// then. Where leases are refused for other reasons (another owner, the filesystem) it is taken
+    /// for complete.
+    package borrowing func hasNoWriterNow() -> Bool {
+        // F_SETLEASE of Linux; the default action of a broken lease's SIGIO would end the process,
+        // so whoever calls this ignores that signal.
+        if martlet_try_read_lease(raw) == 0 { return true }
+        return errno != EAGAIN
     }
 }

@@ -45,6 +45,8 @@ int martlet_socketpair(int sequenced_packets, int fds[2]);
 
 /// openat with its optional argument, which Swift cannot pass to a variadic function.
 int martlet_openat(int directory, const char *name, int flags, unsigned mode);
+/// Takes a read lease and gives it back. 0, or -1 with EAGAIN while somebody writes the file.
+int martlet_try_read_lease(int fd);
 ssize_t martlet_getdents(int fd, void *buffer, size_t size);
 int martlet_rename_no_replace(int from_directory, const char *from, int to_directory, const char *to);
 long martlet_filesystem_magic(int fd);

@@ -1,0 +1,391 @@
+import Bytes
+import Glibc
+package import Maildir
+package import Posix
+
+//  All mailboxes of one user
+//
+//  On disk: the Maildir++ tree (`MailboxTree`), `subscriptions`, and `martlet-state` with the special
+//  uses that CREATE set. The tree is listed anew whenever it is asked for: other programs make and
+//  remove mailboxes too. Live mailboxes are found by path; one that nobody has selected stays live
+//  for a while, so that coming back costs nothing.
+
+/// Where a user's mail is and how it is named.
+package struct StoreSettings: Sendable {
+    package var root: [UInt8]
+    package var separator: UInt8
+    /// Nil: `INBOX.` only where Courier's files are and no dovecot-uidlist.
+    package var prefix: [UInt8]?
+    package var processID: Int32
+    package var host: [UInt8]
+
+    package init(
+        root: [UInt8],
+        separator: UInt8 = UInt8(ascii: "."),
+        prefix: [UInt8]? = nil,
+        processID: Int32,
+        host: [UInt8]
+    ) {
+        self.root = root
+        self.separator = separator
+        self.prefix = prefix
+        self.processID = processID
+        self.host = host
+    }
+}
+
+@EventLoop
+package final class MailStore {
+    package let naming: MailboxNaming
+    let root: Directory
+    let context: StoreContext
+    private var live: [MailboxPath: Mailbox] = [:]
+    /// Live mailboxes without a session, the longest idle first.
+    private var idle: [MailboxPath] = []
+    private let changes = Turnstile()
+    private var opening: [MailboxPath: Signal] = [:]
+    private var state: StateFile?
+
+    /// Opens the root; its subdirectories are made if they are missing.
+    package init(_ settings: StoreSettings, pool: JobPool = .shared) throws(SystemError) {
+        root = try Directory(path: settings.root)
+        var prefix = settings.prefix ?? []
+        if settings.prefix == nil, Self.looksLikeCourier(root) {
+            prefix = [UInt8]("INBOX") + [settings.separator]
+        }
+        naming = MailboxNaming(separator: settings.separator, prefix: prefix)
+        context = StoreContext(
+            processID: settings.processID,
+            host: settings.host,
+            pool: pool
+        )
+        context.store = self
+        _ = try MailboxDisk(root, root: root, names: context.names)
+    }
+
+    private static func looksLikeCourier(_ root: Directory) -> Bool {
+        func exists(_ name: StaticString) -> Bool { (try? root.status([UInt8](name))) != nil }
+        return !exists("dovecot-uidlist")
+            && (exists("courierimapuiddb") || exists("courierimapsubscribed"))
+    }
+
+    // MARK: Mailboxes
+
+    /// The mailboxes that exist now.
+    package func tree() async throws(StoreError) -> MailboxTree {
+        let root = root
+        do throws(SystemError) {
+            return try await context.pool.run { () throws(SystemError) in
+                try MailboxTree(root: root)
+            }
+        } catch {
+            context.logFailure(.system(error), root)
+            throw StoreError(error)
+        }
+    }
+
+    /// The live mailbox of a path, scanned if it was not live.
+    package func open(_ path: MailboxPath) async throws(StoreError) -> Mailbox {
+        while let signal = opening[path] { await signal.wait() }
+        if let mailbox = live[path], !mailbox.isGone {
+            if await isSameDirectory(mailbox) { return try await current(mailbox) }
+            mailbox.isGone = true
+            mailbox.notify()
+            forget(mailbox)
+        }
+        let signal = Signal()
+        opening[path] = signal
+        defer {
+            opening[path] = nil
+            signal.fire()
+        }
+        let disk = try await openDisk(path)
+        let mailbox = Mailbox(path, disk, context)
+        do throws(StoreError) { try await mailbox.settle() } catch {
+            mailbox.unwatch()
+            throw error
+        }
+        live[path] = mailbox
+        mailboxBecameIdle(mailbox)
+        return mailbox
+    }
+
+    private func current(_ mailbox: Mailbox) async throws(StoreError) -> Mailbox {
+        try await mailbox.settle()
+        return mailbox
+    }
+
+    /// Whether the path still leads to the directory that is open: it may have been replaced, or
+    /// another filesystem mounted.
+    private func isSameDirectory(_ mailbox: Mailbox) async -> Bool {
+        let root = root
+        let disk = mailbox.disk
+        let path = mailbox.path
+        guard !path.isInbox else { return (try? disk.directory.status(.init("cur"))) != nil }
+        let name = disk.directory.path.split(separator: UInt8(ascii: "/")).last.map(Array.init) ?? []
+        return await context.pool.run {
+            guard let there = try? root.statusFollowingLinks(name),
+                let open = try? disk.directory.status()
+            else { return false }
+            return there.identity == open.identity
+        }
+    }
+
+    private func openDisk(_ path: MailboxPath) async throws(StoreError) -> MailboxDisk {
+        let root = root
+        let names = context.names
+        do throws(SystemError) {
+            let disk = try await context.pool.run { () throws(SystemError) -> MailboxDisk? in
+                let tree = try MailboxTree(root: root)
+                guard let entry = tree.entries[path] else { return nil }
+                let directory = try MailboxTree.open(entry, root: root)
+                let disk = try MailboxDisk(directory, root: root, names: names)
+                try disk.cleanUp()
+                return disk
+            }
+            guard let disk else { throw SystemError("open", ENOENT) }
+            return disk
+        } catch {
+            if error.isMissing { throw .noSuchMailbox }
+            context.logFailure(.system(error), root)
+            throw StoreError(error)
+        }
+    }
+
+    func mailboxBecameIdle(_ mailbox: Mailbox) {
+        guard !mailbox.isObserved, live[mailbox.path] === mailbox else { return }
+        idle.removeAll { $0 == mailbox.path }
+        idle.append(mailbox.path)
+        var index = 0
+        while idle.count > Limits.idleMailboxesMax, index < idle.count {
+            guard let old = live[idle[index]], !old.isObserved else {
+                idle.remove(at: index)
+                continue
+            }
+            guard old.isSettled, !old.isBusy, old !== mailbox else {
+                index += 1
+                continue
+            }
+            idle.remove(at: index)
+            live[old.path] = nil
+            old.unwatch()
+        }
+    }
+
+    func forget(_ mailbox: Mailbox) {
+        mailbox.unwatch()
+        if live[mailbox.path] === mailbox { live[mailbox.path] = nil }
+        idle.removeAll { $0 == mailbox.path }
+    }
+
+    // MARK: Changes of the tree, one at a time
+
+    private func changingTree<Success: Sendable>(
+        _ body: @escaping @Sendable (MailboxTree, Directory) throws(MailboxTreeError) -> Success
+    ) async throws(StoreError) -> Success {
+        await changes.enter()
+        defer { changes.leave() }
+        let root = root
+        do throws(MailboxTreeError) {
+            return try await context.pool.run { () throws(MailboxTreeError) in
+                let tree: MailboxTree
+                do throws(SystemError) { tree = try MailboxTree(root: root) } catch {
+                    throw .system(error)
+                }
+                return try body(tree, root)
+            }
+        } catch {
+            if case .system(let system) = error { context.logFailure(.system(system), root) }
+            throw StoreError(error)
+        }
+    }
+
+    package func create(_ path: MailboxPath) async throws(StoreError) {
+        let unique = context.names.next()
+        _ = try await changingTree { (tree, root) throws(MailboxTreeError) in
+            try tree.create(path, root: root, unique: unique)
+        }
+    }
+
+    /// Deletes one mailbox; those below it stay.
+    package func delete(_ path: MailboxPath) async throws(StoreError) {
+        let unique = context.names.next()
+        let left = try await changingTree { (tree, root) throws(MailboxTreeError) in
+            try tree.delete(path, root: root, unique: unique)
+        }
+        if let mailbox = live[path] {
+            mailbox.isGone = true
+            mailbox.notify()
+            forget(mailbox)
+        }
+        try await changeState { $0.uses[path] = nil }
+        guard let left else { return }
+        let root = root
+        Task { [context] in
+            do throws(SystemError) {
+                try await context.pool.run { () throws(SystemError) in
+                    try MailboxTree.remove(left, root: root)
+                }
+            } catch {
+                context.logFailure(.system(error), root)
+            }
+        }
+    }
+
+    /// Renames a mailbox and all below it.
+    package func rename(_ old: MailboxPath, to new: MailboxPath) async throws(StoreError) {
+        let renamings = try await changingTree { (tree, root) throws(MailboxTreeError) in
+            let list = try tree.renamings(old, to: new)
+            try MailboxTree.rename(list, root: root)
+            return list
+        }
+        _ = renamings
+        for (path, mailbox) in live where path == old || path.isBelow(old) {
+            mailbox.isGone = true
+            mailbox.notify()
+            forget(mailbox)
+        }
+        try await changeState { state in
+            for (path, use) in state.uses where path == old || path.isBelow(old) {
+                state.uses[path] = nil
+                state.uses[path.moved(from: old, to: new)] = use
+            }
+        }
+    }
+
+    // MARK: Subscriptions
+
+    package func subscriptions() async throws(StoreError) -> Subscriptions {
+        let root = root
+        do throws(MaildirError) {
+            return try await context.pool.run { () throws(MaildirError) in
+                try Subscriptions.load(root: root)
+            }
+        } catch {
+            context.logFailure(error, root)
+            throw StoreError(error)
+        }
+    }
+
+    /// Subscribes or unsubscribes. What is so already is no error.
+    package func setSubscribed(
+        _ path: MailboxPath,
+        _ isSubscribed: Bool
+    ) async throws(StoreError) {
+        await changes.enter()
+        defer { changes.leave() }
+        let root = root
+        let owner = context.lockOwner
+        var patience = DotLockPatience.subscriptions(now: .now)
+        while true {
+            let outcome: DotLock.Observation?
+            do throws(MaildirError) {
+                outcome = try await context.pool.run { () throws(MaildirError) in
+                    try Self.changeSubscription(path, isSubscribed, root, owner)
+                }
+            } catch {
+                context.logFailure(error, root)
+                throw StoreError(error)
+            }
+            guard let observation = outcome else { return }
+            switch patience.judge(observation, now: .now, date: .now) {
+            case .wait(let milliseconds): await EventLoop.sleep(milliseconds: milliseconds)
+            case .override:
+                try? await context.pool.run { () throws(SystemError) in
+                    try DotLock.override(observation, Subscriptions.name, in: root)
+                }
+                await EventLoop.sleep(milliseconds: DotLockPatience.pauseAfterOverride)
+            case .timedOut: throw .locked
+            }
+        }
+    }
+
+    /// Nil when done; else who holds the lock.
+    private nonisolated static func changeSubscription(
+        _ path: MailboxPath,
+        _ isSubscribed: Bool,
+        _ root: Directory,
+        _ owner: DotLock.Owner
+    ) throws(MaildirError) -> DotLock.Observation? {
+        for _ in 0..<100 {
+            let outcome = try system { () throws(SystemError) in
+                try DotLock.tryAcquire(Subscriptions.name, in: root, as: owner)
+            }
+            switch outcome {
+            case .gone: continue
+            case .held(let observation): return observation
+            case .acquired(let lock):
+                var list = try Subscriptions.load(root: root)
+                let tree = try system { () throws(SystemError) in try MailboxTree(root: root) }
+                let isChanged: Bool
+                if isSubscribed {
+                    do throws(MailboxNameRefusal) {
+                        isChanged = try list.add(
+                            path,
+                            directoryName: tree.entries[path]?.directoryName,
+                            encoding: tree.encoding
+                        )
+                    } catch {
+                        isChanged = false
+                    }
+                } else {
+                    isChanged = list.remove(path)
+                }
+                if isChanged { try list.store(lock) } else { _ = try? lock.release() }
+                return nil
+            }
+        }
+        return nil
+    }
+
+    // MARK: State
+
+    /// The special use that CREATE set for each mailbox.
+    package func storedUses() async throws(StoreError) -> [MailboxPath: [UInt8]] {
+        try await loadedState().uses
+    }
+
+    package func setUse(_ path: MailboxPath, _ use: [UInt8]?) async throws(StoreError) {
+        try await changeState { $0.uses[path] = use }
+    }
+
+    private func loadedState() async throws(StoreError) -> StateFile {
+        if let state { return state }
+        let root = root
+        do throws(SystemError) {
+            let loaded = try await context.pool.run { () throws(SystemError) in
+                try StateFile.load(root: root)
+            }
+            state = loaded
+            return loaded
+        } catch {
+            context.logFailure(.system(error), root)
+            throw StoreError(error)
+        }
+    }
+
+    private func changeState(_ change: (inout StateFile) -> Void) async throws(StoreError) {
+        var changed = try await loadedState()
+        let before = changed
+        change(&changed)
+        guard changed != before else { return }
+        let written = changed
+        let root = root
+        do throws(SystemError) {
+            try await context.pool.run { () throws(SystemError) in try written.store(root: root) }
+        } catch {
+            context.logFailure(.system(error), root)
+            throw StoreError(error)
+        }
+        state = changed
+    }
+
+    /// Whether the default mailboxes were looked for already in this Maildir.
+    package func isFirstLogin() async throws(StoreError) -> Bool {
+        try await !loadedState().hasDefaults
+    }
+
+    package func noteDefaultsMade() async throws(StoreError) {
+        try await changeState { $0.hasDefaults = true }
+    }
+}

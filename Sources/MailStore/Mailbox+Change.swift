@@ -1,0 +1,461 @@
+import Bytes
+package import Maildir
+import Posix
+
+/// What STORE asks of each message's flags.
+package struct FlagsDelta: Sendable {
+    package enum Mode: Sendable { case add, remove, replace }
+    package var mode: Mode
+    package var system: FlagLetters.Known
+    /// Names, `$Forwarded` among them.
+    package var keywords: [[UInt8]]
+
+    package init(mode: Mode, system: FlagLetters.Known, keywords: [[UInt8]]) {
+        self.mode = mode
+        self.system = system
+        self.keywords = keywords
+    }
+}
+
+/// How one message fared.
+package enum StoreOutcome: Sendable, Equatable {
+    case changed
+    /// It had these flags already.
+    case unchanged
+    case gone
+    case refused(StoreError)
+}
+
+extension Mailbox {
+    /// The keyword that `P` in a file name means.
+    package nonisolated static var forwarded: [UInt8] { [UInt8]("$Forwarded") }
+
+    // MARK: Flags
+
+    /// Changes flags, in batches that let others of this process and Dovecot in between.
+    ///
+    /// - Parameters:
+    ///   - uids: ascending.
+    ///   - source: the session, which finds its own changes in the log by it.
+    /// - Returns: one outcome for each UID.
+    package func store(
+        _ uids: [UInt32],
+        _ delta: FlagsDelta,
+        source: UInt32
+    ) async throws(StoreError) -> [StoreOutcome] {
+        let masks = try await resolve(delta)
+        var outcomes: [StoreOutcome] = []
+        outcomes.reserveCapacity(uids.count)
+        var next = 0
+        while next < uids.count {
+            let end = min(next + Limits.lockBatchMax, uids.count)
+            try await storeBatch(uids[next..<end], delta.mode, masks, source, &outcomes)
+            next = outcomes.count
+            await EventLoop.yield()
+        }
+        return outcomes
+    }
+
+    private struct Masks {
+        var letters: FlagLetters.Known
+        var beyond: [Int]
+    }
+
+    /// Letters and indexes of the flags; new keywords are on disk on return.
+    private func resolve(_ delta: FlagsDelta) async throws(StoreError) -> Masks {
+        var masks = Masks(letters: delta.system, beyond: [])
+        var names: [[UInt8]] = []
+        for name in delta.keywords {
+            if name.equalsIgnoringCase(Self.forwarded) {
+                masks.letters.insert(.passed)
+            } else {
+                names.append(name)
+            }
+        }
+        let unknown = names.filter { keywords.index(of: $0) == nil }
+        if !unknown.isEmpty, delta.mode != .remove {
+            guard unknown.allSatisfy({ Keywords.isValid($0) }) else { throw .invalidKeyword }
+            let letters = table.lettersInUse
+            do throws(StoreError) {
+                try await locked { (disk, lock) throws(MaildirError) in
+                    try disk.ensureKeywords(unknown, lettersInUse: letters, lock)
+                } applying: { keywords in
+                    self.keywords = keywords
+                }
+            } catch {
+                if case .maildir(.keywords) = error { throw .tooManyKeywords }
+                throw error
+            }
+        }
+        for name in names {
+            guard let index = keywords.index(of: name) else { continue }
+            if index < Maildir.Limits.keywordLetterCount {
+                masks.letters.insert(.keyword(index))
+            } else {
+                masks.beyond.append(index)
+            }
+        }
+        return masks
+    }
+
+    private func storeBatch(
+        _ uids: ArraySlice<UInt32>,
+        _ mode: FlagsDelta.Mode,
+        _ masks: Masks,
+        _ source: UInt32,
+        _ outcomes: inout [StoreOutcome]
+    ) async throws(StoreError) {
+        var changes: [MailboxDisk.FlagChange] = []
+        var batch: [StoreOutcome] = []
+        var positions: [Int] = []
+        for uid in uids {
+            guard let row = table.row(of: uid) else {
+                batch.append(.gone)
+                continue
+            }
+            guard let change = change(row, mode, masks) else {
+                batch.append(.unchanged)
+                continue
+            }
+            positions.append(batch.count)
+            batch.append(.changed)
+            changes.append(change)
+        }
+        if changes.isEmpty {
+            outcomes += batch
+            return
+        }
+        let jobs = changes
+        var tried = 0
+        var mustScan = false
+        try await locked { (disk, lock) throws(MaildirError) in
+            try disk.change(jobs[...], lock)
+        } applying: { results in
+            tried = results.count
+            for (index, result) in results.enumerated() {
+                switch result {
+                case .done(let message): applyFlags(message, jobs[index].beyond, source)
+                case .gone:
+                    batch[positions[index]] = .gone
+                    mustScan = true
+                case .refused(let error): batch[positions[index]] = .refused(error)
+                }
+            }
+        }
+        if mustScan {
+            needsScan = true
+            work()
+        }
+        // What the time did not suffice for is tried with the next batch.
+        outcomes += tried < positions.count ? batch[..<positions[tried]] : batch[...]
+        notify()
+    }
+
+    /// The change that a row needs, or nil for none.
+    private func change(
+        _ row: Int,
+        _ mode: FlagsDelta.Mode,
+        _ masks: Masks
+    ) -> MailboxDisk.FlagChange? {
+        let old = table.flags(row)
+        let uid = table.uids[row]
+        let oldBeyond = table.beyond[uid] ?? []
+        var remove: FlagLetters.Known = []
+        var add: FlagLetters.Known = []
+        var beyond = oldBeyond
+        switch mode {
+        case .add:
+            add = masks.letters
+            beyond += masks.beyond.filter { !oldBeyond.contains($0) }
+        case .remove:
+            remove = masks.letters
+            beyond.removeAll { masks.beyond.contains($0) }
+        case .replace:
+            // Letters without a name are other programs' own: they stay.
+            remove = .system
+            for index in 0..<Maildir.Limits.keywordLetterCount where keywords.name(index) != nil {
+                remove.insert(.keyword(index))
+            }
+            remove.subtract(masks.letters)
+            add = masks.letters
+            beyond = masks.beyond
+        }
+        beyond.sort()
+        let changesLetters = old.subtracting(remove).union(add) != old
+        guard changesLetters || beyond != oldBeyond else { return nil }
+        return MailboxDisk.FlagChange(
+            uid: uid,
+            base: table.base(row),
+            location: table.location(row),
+            remove: remove,
+            add: add,
+            beyond: beyond == oldBeyond ? nil : beyond
+        )
+    }
+
+    private func applyFlags(_ message: FoundMessage, _ beyond: [Int]?, _ source: UInt32) {
+        guard let row = table.row(of: message.uid) else { return }
+        table.update(
+            row,
+            flags: message.flags,
+            place: message.place,
+            location: message.location
+        )
+        if let beyond { table.beyond[message.uid] = beyond.isEmpty ? nil : beyond }
+        noteFlags(row, source: source)
+    }
+
+    // MARK: Expunge
+
+    /// Removes messages, in batches. Files of messages that another session still numbers are kept
+    /// aside until it has been told.
+    ///
+    /// - Returns: the UIDs that are gone now, ascending; what could not be removed stays.
+    package func expunge(
+        _ uids: [UInt32],
+        source: UInt32,
+        by session: (any MailboxObserver)? = nil
+    ) async throws(StoreError) -> (gone: [UInt32], failure: StoreError?) {
+        var gone: [UInt32] = []
+        var failure: StoreError?
+        var left = uids[...]
+        while !left.isEmpty {
+            var removals: [MailboxDisk.Removal] = []
+            var considered = 0
+            for uid in left.prefix(Limits.lockBatchMax) {
+                considered += 1
+                guard let row = table.row(of: uid) else { continue }
+                removals.append(
+                    MailboxDisk.Removal(
+                        uid: uid,
+                        base: table.base(row),
+                        location: table.location(row),
+                        isKept: isNumbered(uid, except: session)
+                    )
+                )
+            }
+            if removals.isEmpty {
+                left = left.dropFirst(considered)
+                continue
+            }
+            let jobs = removals
+            var tried = 0
+            try await locked { (disk, lock) throws(MaildirError) in
+                try disk.remove(jobs[...], lock)
+            } applying: { results in
+                tried = results.count
+                var rows: [Int] = []
+                for (index, result) in results.enumerated() {
+                    let uid = jobs[index].uid
+                    switch result {
+                    case .success(let aside):
+                        gone.append(uid)
+                        if let aside { ghosts[uid] = aside }
+                        if let row = table.row(of: uid) { rows.append(row) }
+                        logExpunge(uid, source: source)
+                    case .failure(let error): failure = error
+                    }
+                }
+                table.remove(rows)
+            }
+            if tried == jobs.count {
+                left = left.dropFirst(considered)
+            } else {
+                let next = jobs[tried].uid
+                left = left.drop { $0 != next }
+            }
+            notify()
+            await EventLoop.yield()
+        }
+        return (gone, failure)
+    }
+
+    private func isNumbered(_ uid: UInt32, except session: (any MailboxObserver)?) -> Bool {
+        observers.values.contains { $0.observer !== session && $0.observer.numbers(uid) }
+    }
+
+    /// Unlinks what was kept aside and no session numbers any more.
+    package func releaseGhosts() {
+        guard !ghosts.isEmpty else { return }
+        let released = ghosts.filter { ghost in
+            !observers.values.contains { $0.observer.numbers(ghost.key) }
+        }
+        guard !released.isEmpty else { return }
+        for uid in released.keys { ghosts[uid] = nil }
+        let names = Array(released.values)
+        let tmp = disk.tmp
+        Task { [pool = context.pool] in
+            await pool.run { for name in names { try? tmp.unlink(name) } }
+        }
+    }
+
+    // MARK: Reading
+
+    /// The content of a message; of one that a sibling session expunged as well, while a session
+    /// numbers it.
+    package func read(_ uid: UInt32) async throws(StoreError) -> MessageContent {
+        for attempt in 0..<Limits.renameRetriesMax {
+            let place: (Directory, [UInt8])
+            if let row = table.row(of: uid) {
+                let location = table.location(row)
+                place = (location.isNew ? disk.new : disk.cur, location.name)
+            } else if let aside = ghosts[uid] {
+                place = (disk.tmp, aside)
+            } else {
+                throw .messageGone
+            }
+            let content = try await context.pool.run { () throws(StoreError) in
+                try MessageFile.read(place.1, in: place.0)
+            }
+            if let content {
+                if let row = table.row(of: uid) { table.dates[row] = content.date.seconds }
+                return content
+            }
+            // Renamed meanwhile: the event is queued already, or a scan finds it.
+            context.inotify?.drain()
+            if attempt > 0 || watches.isEmpty {
+                needsScan = true
+                try await settle()
+            } else if !suspects.isEmpty {
+                try await settle()
+            }
+        }
+        throw .messageGone
+    }
+
+    /// Several at once, for a FETCH that reads ahead; nil where that one needs `read`.
+    package func readAhead(_ uids: [UInt32]) async -> [MessageContent?] {
+        var places: [(Directory, [UInt8])?] = []
+        for uid in uids {
+            if let row = table.row(of: uid) {
+                let location = table.location(row)
+                places.append((location.isNew ? disk.new : disk.cur, location.name))
+            } else {
+                places.append(nil)
+            }
+        }
+        let list = places
+        return await context.pool.run { () -> [MessageContent?] in
+            list.map { place in
+                guard let place else { return nil }
+                return (try? MessageFile.read(place.1, in: place.0)) ?? nil
+            }
+        }
+    }
+
+    /// Looks up internal dates that are not known yet. What is gone meanwhile keeps none.
+    package func loadDates(_ uids: [UInt32]) async {
+        var missing: [(uid: UInt32, directory: Directory, name: [UInt8])] = []
+        for uid in uids {
+            if let row = table.row(of: uid), table.dates[row] == .min {
+                let location = table.location(row)
+                missing.append((uid, location.isNew ? disk.new : disk.cur, location.name))
+            }
+        }
+        guard !missing.isEmpty else { return }
+        let list = missing
+        let dates = await context.pool.run { () -> [Int64?] in
+            list.map { try? $0.directory.statusFollowingLinks($0.name).modified.seconds }
+        }
+        for (entry, date) in zip(missing, dates) {
+            if let date, let row = table.row(of: entry.uid) { table.dates[row] = date }
+        }
+    }
+
+    /// Records what reading a message showed.
+    package func noteSize(_ uid: UInt32, _ size: Int) {
+        if let row = table.row(of: uid) { table.sizes[row] = Int64(size) }
+    }
+
+    // MARK: Copy
+
+    /// Copies messages into another mailbox, all or none, keeping flags, keywords and dates.
+    ///
+    /// - Returns: the new UIDs, in the order of `uids`.
+    package func copy(
+        _ uids: [UInt32],
+        to target: Mailbox
+    ) async throws(StoreError) -> [UInt32] {
+        guard !target.isGone else { throw .noSuchMailbox }
+        var admissions: [MailboxDisk.Admission] = []
+        do throws(StoreError) {
+            for uid in uids {
+                admissions.append(try await stageCopy(of: uid, in: target))
+            }
+            return try await target.admit(admissions)
+        } catch {
+            let staged = admissions.compactMap { admission -> [UInt8]? in
+                if case .staged(let name, _) = admission.source { name } else { nil }
+            }
+            let tmp = target.disk.tmp
+            await context.pool.run { for name in staged { try? tmp.unlink(name) } }
+            throw error
+        }
+    }
+
+    private func stageCopy(
+        of uid: UInt32,
+        in target: Mailbox
+    ) async throws(StoreError) -> MailboxDisk.Admission {
+        for attempt in 0..<Limits.renameRetriesMax {
+            guard let row = table.row(of: uid) else { throw .messageGone }
+            let location = table.location(row)
+            let source = location.isNew ? disk.new : disk.cur
+            let base = context.names.next(keepingFieldsOf: table.base(row))
+            let flags = table.flags(row)
+            let names = keywordNames(row)
+            let tmp = target.disk.tmp
+            do throws(SystemError) {
+                try await context.pool.run { () throws(SystemError) in
+                    try MailboxDisk.linkOrCopy(location.name, in: source, to: base, in: tmp)
+                }
+                return MailboxDisk.Admission(
+                    source: .staged(name: base, base: base),
+                    flags: flags.intersection(.system),
+                    keywords: names
+                )
+            } catch {
+                guard error.isMissing else {
+                    context.logFailure(.system(error), disk.directory)
+                    throw StoreError(error)
+                }
+                context.inotify?.drain()
+                if attempt > 0 { needsScan = true }
+                try await settle()
+            }
+        }
+        throw .messageGone
+    }
+
+    /// The names of a message's keywords, `$Forwarded` not among them.
+    package func keywordNames(_ row: Int) -> [[UInt8]] {
+        let letters = table.flags(row).keywordIndexes
+        let beyond = table.beyond[table.uids[row]] ?? []
+        return (letters + beyond).compactMap { keywords.name($0) }
+    }
+}
+
+extension MailboxDisk {
+    /// A second name for a message file, or, where the filesystem has none to give, a copy of it.
+    static func linkOrCopy(
+        _ name: [UInt8],
+        in source: Directory,
+        to newName: [UInt8],
+        in target: Directory
+    ) throws(SystemError) {
+        do throws(SystemError) {
+            try source.link(name, to: target, newName)
+        } catch {
+            // EXDEV, EMLINK, EPERM: another filesystem, too many names, no links here.
+            guard [18, 31, 1].contains(error.code) else { throw error }
+            let file = try source.openFollowingLinks(name, 0)
+            let status = try file.status()
+            let content = try file.readAll(max: Limits.messageBytesMax)
+            let copy = try target.open(newName, 0o1 | 0o100 | 0o200, mode: status.permissions)
+            try copy.writeAll(content)
+            try copy.setModified(status.modified)
+            try copy.sync()
+            try copy.close()
+        }
+    }
+}

@@ -1,0 +1,88 @@
+import CZlib
+import Glibc
+package import Posix
+
+/// A message file in memory, as its reader needs it.
+package struct MessageContent: Sendable {
+    /// As stored, decompressed where it was compressed: LF or CRLF line ends.
+    package let bytes: [UInt8]
+    /// INTERNALDATE: the file's modification time.
+    package let date: WallTime
+}
+
+/// Reads message files. In jobs.
+enum MessageFile {
+    /// The content and date of a file; nil where it is not there.
+    static func read(_ name: [UInt8], in directory: Directory) throws(StoreError) -> MessageContent? {
+        do throws(SystemError) {
+            // Symbolic links to messages are served; not blocking, in case it leads to a FIFO.
+            let file = try directory.openFollowingLinks(name, O_RDONLY | O_NONBLOCK)
+            let status = try file.status()
+            guard status.isRegular, status.size <= Limits.messageBytesMax else {
+                throw SystemError("open", EFBIG, path: directory.child(name))
+            }
+            let bytes = try file.readAll(max: Limits.messageBytesMax)
+            if isCompressed(bytes) {
+                guard let inflated = inflate(bytes) else {
+                    let path = directory.child(name).quotedForLog
+                    Log.error("event=unreadable-message path=\(path) reason=\"broken gzip\"")
+                    return try broken(directory, name)
+                }
+                return MessageContent(bytes: inflated, date: status.modified)
+            }
+            return MessageContent(bytes: bytes, date: status.modified)
+        } catch {
+            // A link that leads nowhere is an error, not an expunge.
+            if error.isMissing, (try? directory.status(name))?.isSymbolicLink != true { return nil }
+            Log.error("event=unreadable-message error=\"\(error)\"")
+            throw StoreError(error)
+        }
+    }
+
+    private static func broken(
+        _ directory: Directory,
+        _ name: [UInt8]
+    ) throws(SystemError) -> MessageContent {
+        throw SystemError("inflate", EBADMSG, path: directory.child(name))
+    }
+
+    /// The magic number of gzip and its one method. No header field of a message begins so.
+    private static func isCompressed(_ bytes: [UInt8]) -> Bool {
+        bytes.count > 18 && bytes[0] == 0x1F && bytes[1] == 0x8B && bytes[2] == 8
+    }
+
+    /// Nil where the data is broken or too large.
+    static func inflate(_ bytes: [UInt8]) -> [UInt8]? {
+        var stream = unsafe z_stream()
+        // 15 bits of window, and 16 for "gzip".
+        let size = unsafe Int32(MemoryLayout<z_stream>.size)
+        guard unsafe inflateInit2_(&stream, 31, ZLIB_VERSION, size) == Z_OK else { return nil }
+        defer { unsafe inflateEnd(&stream) }
+        var output: [UInt8] = []
+        let room = 256 << 10
+        return unsafe bytes.withUnsafeBufferPointer { input -> [UInt8]? in
+            unsafe stream.next_in = UnsafeMutablePointer(mutating: input.baseAddress)
+            unsafe stream.avail_in = UInt32(clamping: input.count)
+            while true {
+                var result = Z_OK
+                let chunk = unsafe [UInt8](unsafeUninitializedCapacity: room) { buffer, count in
+                    unsafe stream.next_out = buffer.baseAddress
+                    unsafe stream.avail_out = UInt32(room)
+                    result = unsafe CZlib.inflate(&stream, Z_NO_FLUSH)
+                    count = unsafe room - Int(stream.avail_out)
+                }
+                output.append(contentsOf: chunk)
+                guard output.count <= Limits.inflatedBytesMax else { return nil }
+                switch result {
+                case Z_OK:
+                    if unsafe chunk.isEmpty && stream.avail_in == 0 { return nil }
+                case Z_STREAM_END:
+                    // A file may hold several members, one after the other.
+                    if unsafe stream.avail_in == 0 { return output }
+                    guard unsafe inflateReset(&stream) == Z_OK else { return nil }
+                default: return nil
+                }
+            }
+        }
+    }
+}
