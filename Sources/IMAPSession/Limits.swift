@@ -1,1 +1,29 @@
-// Filled by the layer's first type.
+/// What bounds a session, each with its reason.
+package enum Limits {
+    /// RFC 9051 §5.4: at least 30 minutes.
+    static let idleSeconds = 30 * 60 + 30
+
+    /// In IDLE something is sent this often, so that home routers do not forget the connection.
+    static let keepAliveSeconds = 4 * 60
+
+    /// APPENDLIMIT: the largest message that may be uploaded. RFC 7889
+    package static let appendBytesMax = 128 << 20
+
+    /// Output gathered before it is sent and the loop given to others.
+    static let outputBytesMax = 64 << 10
+
+    /// Input taken from the stream at once.
+    static let inputBytesMax = 64 << 10
+
+    /// Octets of an uploaded message between two writes to the disk.
+    static let uploadChunkBytes = 256 << 10
+
+    /// Message content that one job may read and render.
+    static let renderBytesMax = 1 << 20
+
+    /// Messages handed to one job: bounds what is rendered ahead of a slow reader.
+    static let renderCountMax = 64
+
+    /// BAD commands in a row before the connection is closed: a client that is lost stays so.
+    static let badCommandsMax = 50
+}

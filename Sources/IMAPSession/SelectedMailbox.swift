@@ -1,0 +1,284 @@
+import Bytes
+import IMAPWire
+import Maildir
+package import MailStore
+import Posix
+
+//  One session's view of a mailbox
+//
+//  Sequence numbers belong to the session: they change when it is told so, and only then. `uids` is
+//  what the client has been told, in order; what happened in the mailbox since then waits until
+//  `report` may tell it. A message that was expunged elsewhere stays in `uids` meanwhile, and can
+//  still be fetched where its file was kept aside.
+
+@EventLoop
+package final class SelectedMailbox: MailboxObserver {
+    let mailbox: Mailbox
+    let isReadOnly: Bool
+    /// Marks this session's own changes in the mailbox's log.
+    let source: UInt32
+    private let wake: () -> Void
+
+    private(set) var uids: [UInt32] = []
+    /// The number of the last EXISTS; above `uids.count` while messages wait for their UIDs.
+    private(set) var announced = 0
+    private(set) var recent: Set<UInt32> = []
+    private var toldRecent = -1
+    private var position = 0
+    private var lastModseq: UInt64 = 0
+    /// Expunged, and not told yet.
+    private var pendingExpunges: Set<UInt32> = []
+    private var toldKeywords: [[UInt8]] = []
+    private var isChanged = true
+
+    init(_ mailbox: Mailbox, isReadOnly: Bool, source: UInt32, wake: @escaping () -> Void) {
+        self.mailbox = mailbox
+        self.isReadOnly = isReadOnly
+        self.source = source
+        self.wake = wake
+        mailbox.add(self, isWriter: !isReadOnly)
+    }
+
+    func close() {
+        uids = []
+        mailbox.remove(self)
+    }
+
+    // MARK: MailboxObserver
+
+    package func mailboxChanged() {
+        isChanged = true
+        wake()
+    }
+
+    package func numbers(_ uid: UInt32) -> Bool { index(of: uid) != nil }
+
+    // MARK: Numbers
+
+    /// The index (sequence number less one) of a UID.
+    func index(of uid: UInt32) -> Int? {
+        let index = firstIndex(from: uid)
+        return index < uids.count && uids[index] == uid ? index : nil
+    }
+
+    func firstIndex(from uid: UInt32) -> Int {
+        var low = 0
+        var high = uids.count
+        while low < high {
+            let middle = (low + high) / 2
+            if uids[middle] < uid { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    /// Takes in the state as SELECT tells it: everything is known, nothing is pending.
+    func takeIn() {
+        uids = mailbox.table.uids
+        announced = uids.count
+        position = mailbox.log.end
+        lastModseq = mailbox.highestModseq
+        toldKeywords = keywordNames
+        takeRecent(mailbox.unclaimedRecent)
+        toldRecent = recent.count
+        isChanged = mailbox.announcedCount != announced
+    }
+
+    private func takeRecent(_ candidates: Set<UInt32>) {
+        if candidates.isEmpty { return }
+        recent.formUnion(isReadOnly ? candidates : mailbox.claimRecent())
+    }
+
+    var keywordNames: [[UInt8]] { mailbox.keywords.namedIndexes.compactMap(mailbox.keywords.name) }
+
+    /// Says that the client has been told of the keywords that exist now.
+    func noteKeywordsTold() { toldKeywords = keywordNames }
+
+    // MARK: Reports
+
+    /// Tells what happened since the last report.
+    ///
+    /// - Parameters:
+    ///   - allowsExpunge: false while sequence numbers of a command in progress are in use.
+    ///   - withUID: whether FETCH responses name the UID, as after UID commands.
+    func report(to output: inout ByteBuffer, allowsExpunge: Bool, withUID: Bool = false) {
+        guard isChanged || !pendingExpunges.isEmpty || announced != uids.count else { return }
+        isChanged = false
+        let flagged = catchUp()
+        if allowsExpunge { reportExpunges(to: &output) }
+        let table = mailbox.table
+        if let last = table.uids.last, last > uids.last ?? 0 {
+            let first = table.firstRow(from: (uids.last ?? 0) + 1)
+            uids.append(contentsOf: table.uids[first...])
+        }
+        reportCount(to: &output, allowsExpunge: allowsExpunge)
+        reportKeywords(to: &output)
+        var flags: [Flag] = []
+        for uid in flagged {
+            guard let index = index(of: uid), let row = table.row(of: uid) else { continue }
+            output.appendFetch(UInt32(index + 1))
+            if withUID {
+                output.append("UID ")
+                output.append(decimal: uid)
+                output.append(.space)
+            }
+            output.append("FLAGS ")
+            appendFlags(row, uid, to: &output, scratch: &flags)
+            output.append(")\r\n")
+        }
+        if allowsExpunge { mailbox.releaseGhosts() }
+    }
+
+    /// Reads the log: notes expunges, returns the messages whose flags others changed.
+    private func catchUp() -> [UInt32] {
+        var flagged: [UInt32] = []
+        var seen: Set<UInt32> = []
+        if let entries = mailbox.log.entries(from: position) {
+            for entry in entries {
+                if entry.isExpunge {
+                    if index(of: entry.uid) != nil { pendingExpunges.insert(entry.uid) }
+                } else if entry.source != source, seen.insert(entry.uid).inserted {
+                    flagged.append(entry.uid)
+                }
+            }
+        } else {
+            // The log no longer reaches back so far: everything is compared.
+            let table = mailbox.table
+            var row = 0
+            for uid in uids {
+                while row < table.count, table.uids[row] < uid { row += 1 }
+                if row < table.count, table.uids[row] == uid {
+                    if table.modseqs[row] > lastModseq { flagged.append(uid) }
+                } else {
+                    pendingExpunges.insert(uid)
+                }
+            }
+        }
+        position = mailbox.log.end
+        lastModseq = mailbox.highestModseq
+        return flagged
+    }
+
+    private func reportExpunges(to output: inout ByteBuffer) {
+        guard !pendingExpunges.isEmpty else { return }
+        var kept: [UInt32] = []
+        kept.reserveCapacity(uids.count)
+        for uid in uids {
+            if pendingExpunges.contains(uid) {
+                output.append(untagged: UInt32(kept.count + 1), "EXPUNGE")
+                recent.remove(uid)
+            } else {
+                kept.append(uid)
+            }
+        }
+        announced -= uids.count - kept.count
+        uids = kept
+        pendingExpunges = []
+        toldRecent = min(toldRecent, recent.count)
+    }
+
+    private func reportCount(to output: inout ByteBuffer, allowsExpunge: Bool) {
+        let total = uids.count + mailbox.arrivalCount
+        if total > announced {
+            announced = total
+            output.append(untagged: UInt32(total), "EXISTS")
+        } else if total < announced, allowsExpunge {
+            // Announced, and gone before it had a UID.
+            while announced > total {
+                output.append(untagged: UInt32(announced), "EXPUNGE")
+                announced -= 1
+            }
+        }
+        takeRecent(mailbox.unclaimedRecent.filter { index(of: $0) != nil })
+        if recent.count != toldRecent {
+            toldRecent = recent.count
+            output.append(untagged: UInt32(recent.count), "RECENT")
+        }
+    }
+
+    /// New keywords are announced before the first FETCH that uses them.
+    func reportKeywords(to output: inout ByteBuffer) {
+        let names = keywordNames
+        guard names != toldKeywords else { return }
+        toldKeywords = names
+        appendFlagLists(to: &output)
+    }
+
+    /// FLAGS and PERMANENTFLAGS as they are now.
+    func appendFlagLists(to output: inout ByteBuffer) {
+        let flags = allFlags
+        output.append(flagsResponse: flags)
+        let permanent: [Flag] = isReadOnly ? [] : flags
+        output.append(
+            untagged: .ok,
+            .permanentFlags(permanent, allowsNew: !isReadOnly),
+            isReadOnly ? "Read-only mailbox" : "Flags permitted"
+        )
+    }
+
+    private var allFlags: [Flag] {
+        var flags: [Flag] = [.answered, .flagged, .deleted, .seen, .draft]
+        let names = keywordNames
+        if !names.contains(where: { $0.equalsIgnoringCase(Mailbox.forwarded) }) {
+            flags.append(.keyword(Mailbox.forwarded))
+        }
+        return flags + names.map { .keyword($0) }
+    }
+
+    /// The flag list of a message, with `\Recent` where this session has it.
+    func appendFlags(
+        _ row: Int,
+        _ uid: UInt32,
+        to output: inout ByteBuffer,
+        scratch: inout [Flag]
+    ) {
+        appendFlags(mailbox.table.flags(row), mailbox.table.beyond[uid] ?? [], uid, to: &output)
+    }
+
+    private func appendFlags(
+        _ known: FlagLetters.Known,
+        _ beyond: [Int],
+        _ uid: UInt32,
+        to output: inout ByteBuffer
+    ) {
+        output.append(UInt8(ascii: "("))
+        let start = output.count
+        func separate(_ output: inout ByteBuffer) {
+            if output.count > start { output.append(.space) }
+        }
+        if known.contains(.replied) { output.append("\\Answered") }
+        if known.contains(.flagged) {
+            separate(&output)
+            output.append("\\Flagged")
+        }
+        if known.contains(.trashed) {
+            separate(&output)
+            output.append("\\Deleted")
+        }
+        if known.contains(.seen) {
+            separate(&output)
+            output.append("\\Seen")
+        }
+        if known.contains(.draft) {
+            separate(&output)
+            output.append("\\Draft")
+        }
+        var hasForwarded = false
+        if known.rawValue & FlagLetters.Known.keywords.rawValue != 0 || !beyond.isEmpty {
+            for index in known.keywordIndexes + beyond {
+                guard let name = mailbox.keywords.name(index) else { continue }
+                separate(&output)
+                output.append(name)
+                if name.equalsIgnoringCase(Mailbox.forwarded) { hasForwarded = true }
+            }
+        }
+        if known.contains(.passed), !hasForwarded {
+            separate(&output)
+            output.append("$Forwarded")
+        }
+        if !recent.isEmpty, recent.contains(uid) {
+            separate(&output)
+            output.append("\\Recent")
+        }
+        output.append(UInt8(ascii: ")"))
+    }
+}

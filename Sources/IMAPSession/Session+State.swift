@@ -1,0 +1,95 @@
+import Bytes
+import IMAPWire
+import MailStore
+import Posix
+
+//  ID, ENABLE, IDLE
+
+extension Session {
+    //  id = "ID" SP id-params-list                                           RFC 2971 §3.1
+    func identify(_ fields: [IDField]?) -> Completion {
+        if let fields, !fields.isEmpty {
+            let pairs = fields.map { field in
+                "\(field.name.quotedForLog):\((field.value ?? []).quotedForLog)"
+            }
+            Log.info(
+                "event=id user=\(identity.user) session=\(identity.id) client=\(pairs.joined(separator: ","))"
+            )
+        }
+        output.append(id: [IDField(name: [UInt8]("name"), value: [UInt8]("Martlet"))])
+        return Completion("Done")
+    }
+
+    //  enable = "ENABLE" 1*(SP capability)                                   RFC 5161 §4
+    //
+    //  What is unknown is left out without a word (mutt asks for what is not offered).
+    func enable(_ names: [[UInt8]]) throws(CommandFailure) -> Completion {
+        var enabled: [Capability] = []
+        for name in names where name.equalsIgnoringCase("UTF8=ACCEPT") && !isUTF8 {
+            // RFC 6855 §3: not in the selected state.
+            guard selected == nil else { throw .bad("Not while a mailbox is selected") }
+            isUTF8 = true
+            enabled.append(.utf8Accept)
+        }
+        output.append(enabled: enabled)
+        return Completion("Enabled")
+    }
+
+    //  idle = "IDLE" CRLF "DONE"                                             RFC 2177
+    //
+    //  The watches are armed since the mailbox is live; what their queue holds is applied, then told
+    //  right behind the continuation, so that nothing that came before is missed.
+    func idle() async throws(CommandFailure) -> Completion {
+        isIdling = true
+        defer { isIdling = false }
+        selected?.mailbox.drainEvents()
+        output.append(continuation: "idling")
+        reportInIdle()
+        var lines = LineFramer(lineBytesMax: 8_192)
+        var deadline = Instant.after(seconds: Limits.keepAliveSeconds)
+        while !isEnding {
+            switch lines.next(input.span.extracting(consumed..<input.count)) {
+            case .line(let count):
+                let line = trimmed(Array(input[consumed..<(consumed + count)]))
+                consume(count)
+                guard line.equalsIgnoringCase("DONE") else { throw .bad("Expected DONE") }
+                return Completion("Idle completed")
+            case .tooLong(let count):
+                consume(count)
+                throw .bad("Expected DONE")
+            case .needsMore: break
+            }
+            try await flush()
+            do throws(StreamClosed) {
+                if try stream.read(into: &input, max: Limits.inputBytesMax) > 0 { continue }
+            } catch {
+                throw .closed
+            }
+            switch await stream.waitForInput(until: deadline) {
+            case .ready: continue
+            case .interrupted: reportInIdle()
+            case .timedOut:
+                output.append(untagged: .ok, "Still here")
+                deadline = .after(seconds: Limits.keepAliveSeconds)
+            }
+        }
+        return Completion("Idle ended")
+    }
+
+    private func reportInIdle() {
+        guard let selected else { return }
+        if selected.mailbox.isGone {
+            end("Selected mailbox is gone")
+        } else {
+            selected.report(to: &output, allowsExpunge: true)
+        }
+    }
+
+    private func trimmed(_ line: [UInt8]) -> [UInt8] {
+        var end = line.count
+        while end > 0, line[end - 1] == .lf || line[end - 1] == .cr || line[end - 1] == .space {
+            end -= 1
+        }
+        return Array(line[..<end])
+    }
+}

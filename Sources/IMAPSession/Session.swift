@@ -1,0 +1,343 @@
+import Bytes
+package import IMAPWire
+package import MailStore
+package import Posix
+
+//  One connection after login
+//
+//  `run` is the session: it frames commands, runs them one after the other in the order in which
+//  they came, and answers. Output gathers in `output` and is sent before the session waits for input,
+//  and whenever it has grown to `Limits.outputBytesMax`; a client that does not read makes its own
+//  session wait and no other.
+//
+//  A session never sees a descriptor: it is given a byte stream, the user's store and a clock.
+
+@EventLoop
+package final class Session {
+    let stream: any ByteStream
+    let store: MailStore
+    let identity: SessionIdentity
+    var input: [UInt8] = []
+    var consumed = 0
+    var output = ByteBuffer()
+    var framer = CommandFramer(limits: .afterLogin)
+    var selected: SelectedMailbox?
+    /// After ENABLE UTF8=ACCEPT.
+    var isUTF8 = false
+    var isIdling = false
+    /// Content of the message that the client is reading piece by piece.
+    var piecewise: (uid: UInt32, content: MessageContent)?
+    private var badCommands = 0
+    private var isLoggedOut = false
+    private var ending: StaticString?
+    private(set) var source: UInt32
+
+    private static var lastSource: UInt32 = 0
+
+    package init(_ stream: any ByteStream, _ store: MailStore, _ identity: SessionIdentity) {
+        self.stream = stream
+        self.store = store
+        self.identity = identity
+        Self.lastSource &+= 1
+        if Self.lastSource == 0 { Self.lastSource = 1 }
+        source = Self.lastSource
+    }
+
+    var mode: TextMode { isUTF8 ? .utf8 : .ascii }
+
+    /// Answers the login command and serves until the client leaves, or is made to.
+    ///
+    /// - Parameters:
+    ///   - tag: the login command's; nil where it was answered already.
+    ///   - leftover: what came behind the login command.
+    package func run(tag: [UInt8]?, leftover: [UInt8]) async {
+        input = leftover
+        do throws(CommandFailure) {
+            if let tag {
+                await makeDefaultMailboxes()
+                output.append(tagged: tag, .ok, .capability(Self.capabilities), "Logged in")
+            }
+            try await serve()
+        } catch {
+            // Closed: there is nobody to tell.
+        }
+        selected?.close()
+        selected = nil
+        if let ending, !isLoggedOut { output.append(untagged: .bye, .unavailable, ending) }
+        try? await stream.write(output.bytes)
+        stream.close()
+    }
+
+    /// Ends the session with BYE as soon as its present command is done.
+    package func end(_ reason: StaticString) {
+        ending = reason
+        stream.interrupt()
+    }
+
+    static let capabilities = CapabilityList.afterLogin(
+        appendLimit: UInt64(Limits.appendBytesMax)
+    )
+
+    private func serve() async throws(CommandFailure) {
+        while !isLoggedOut, ending == nil {
+            switch next() {
+            case .needsMore: try await fill()
+            case .command(let count):
+                let parsed = parse(count)
+                consume(count)
+                await run(parsed)
+                try await flushIfLarge()
+                if badCommands >= Limits.badCommandsMax { ending = "Too many bad commands" }
+            case .literal(let header, let count): try await literal(header, count)
+            case .refused(let refusal, let count):
+                refuse(refusal, count)
+                consume(count)
+            case .discard(let count): consume(count)
+            }
+            if selected?.mailbox.isGone == true { leaveGoneMailbox() }
+        }
+    }
+
+    private func next() -> CommandFramer.Event {
+        framer.next(input.span.extracting(consumed..<input.count))
+    }
+
+    private func parse(_ count: Int) -> Result<Command, SyntaxError> {
+        do throws(SyntaxError) {
+            return .success(
+                try Grammar.command(input.span.extracting(consumed..<(consumed + count)))
+            )
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    func consume(_ count: Int) {
+        consumed += count
+        if consumed == input.count {
+            // An idle session keeps no buffer.
+            input = []
+            consumed = 0
+        } else if consumed > Limits.inputBytesMax {
+            input.removeFirst(consumed)
+            consumed = 0
+        }
+    }
+
+    /// Sends what is due and waits for more input.
+    func fill() async throws(CommandFailure) {
+        try await flush()
+        let deadline = Instant.after(seconds: Limits.idleSeconds)
+        while true {
+            if ending != nil { return }
+            do throws(StreamClosed) {
+                if try stream.read(into: &input, max: Limits.inputBytesMax) > 0 { return }
+            } catch {
+                throw .closed
+            }
+            switch await stream.waitForInput(until: deadline) {
+            case .ready, .interrupted: continue
+            case .timedOut:
+                ending = "Idle for too long"
+                return
+            }
+        }
+    }
+
+    func flush() async throws(CommandFailure) {
+        guard !output.isEmpty else { return }
+        let bytes = output.take()
+        do throws(StreamClosed) { try await stream.write(bytes) } catch { throw .closed }
+    }
+
+    /// Called inside long answers: the loop is given back, and the client's pace is kept.
+    func flushIfLarge() async throws(CommandFailure) {
+        guard output.count >= Limits.outputBytesMax else { return }
+        try await flush()
+        await EventLoop.yield()
+    }
+
+    // MARK: Literals and refusals
+
+    private func literal(_ header: LiteralHeader, _ count: Int) async throws(CommandFailure) {
+        let piece = input.span.extracting(consumed..<(consumed + count))
+        if AppendGrammar.handles(piece) {
+            switch await append(header, count) {
+            case .needsBuffering: break
+            case .handled: return
+            case .closed: throw .closed
+            }
+        }
+        if let refusal = framer.bufferLiteral() {
+            refuse(refusal, count)
+            consume(count)
+        } else if header.isSynchronizing {
+            output.append(continuation: "OK")
+        }
+    }
+
+    func refuse(_ refusal: CommandFramer.Refusal, _ count: Int) {
+        badCommands += 1
+        let tag = Grammar.tag(of: input.span.extracting(consumed..<(consumed + count)))
+        switch refusal {
+        case .literalTooBig: answer(tag, .no, .tooBig, "Literal is too large")
+        case .lineTooLong: answer(tag, .bad, nil, "Line is too long")
+        case .tooManyLiterals: answer(tag, .bad, nil, "Too many literals")
+        case .commandTooLong: answer(tag, .bad, nil, "Command is too long")
+        }
+    }
+
+    private func answer(
+        _ tag: [UInt8]?,
+        _ condition: StatusCondition,
+        _ code: ResponseCode?,
+        _ text: StaticString
+    ) {
+        if let tag {
+            output.append(tagged: tag, condition, code, text)
+        } else {
+            output.append(untagged: condition, code, text)
+        }
+    }
+
+    // MARK: Commands
+
+    private func run(_ parsed: Result<Command, SyntaxError>) async {
+        switch parsed {
+        case .failure(let error):
+            badCommands += 1
+            output.append(error)
+        case .success(let command):
+            badCommands = 0
+            await run(command)
+        }
+    }
+
+    func run(_ command: Command) async {
+        do throws(CommandFailure) {
+            let completion = try await execute(command)
+            report(after: command.body)
+            output.append(tagged: command.tag, .ok, completion.code, completion.text)
+        } catch {
+            report(after: command.body)
+            answer(error, command.tag)
+        }
+    }
+
+    func answer(_ failure: CommandFailure, _ tag: [UInt8]) {
+        switch failure {
+        case .bad(let text): output.append(tagged: tag, .bad, text)
+        case .refused(let code, let text): output.append(tagged: tag, .no, code, text)
+        case .closed: ending = ending ?? "Connection closed"
+        }
+    }
+
+    /// What happened in the mailbox meanwhile, at the one place where a command may tell it.
+    func report(after body: CommandBody) {
+        guard let selected, !selected.mailbox.isGone else { return }
+        selected.report(
+            to: &output,
+            allowsExpunge: !body.forbidsExpunge,
+            withUID: body.isUIDForm
+        )
+    }
+
+    /// The selected mailbox was deleted or replaced under the session.
+    private func leaveGoneMailbox() {
+        selected?.close()
+        selected = nil
+        ending = "Selected mailbox is gone"
+    }
+
+    /// What the tagged OK says.
+    struct Completion {
+        var code: ResponseCode?
+        var text: StaticString
+
+        init(_ text: StaticString, _ code: ResponseCode? = nil) {
+            self.code = code
+            self.text = text
+        }
+    }
+
+    private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
+        let body = command.body
+        switch body.requiredState {
+        case .any, .authenticated: break
+        case .notAuthenticated: throw .bad("Already logged in")
+        case .selected:
+            guard let selected else { throw .bad("No mailbox is selected") }
+            if selected.mailbox.isGone { throw .refused(.nonexistent, "Mailbox is gone") }
+            if selected.isReadOnly, body.changesSelectedMailbox {
+                throw .refused(nil, "Mailbox is opened read-only")
+            }
+        }
+        if !isFetching(body) { piecewise = nil }
+        switch body {
+        case .capability:
+            output.append(capabilities: Self.capabilities)
+            return Completion("Capabilities listed")
+        case .noop, .check:
+            selected?.mailbox.drainEvents()
+            return Completion("Done")
+        case .logout:
+            isLoggedOut = true
+            output.append(untagged: .bye, "Logging out")
+            return Completion("Logged out")
+        case .id(let fields): return identify(fields)
+        case .enable(let names): return try enable(names)
+        case .namespace:
+            output.append(
+                namespacePrefix: store.naming.prefix,
+                separator: store.naming.separator,
+                mode
+            )
+            return Completion("Namespaces listed")
+        case .idle: return try await idle()
+        case .select(let command): return try await select(command)
+        case .close: return try await close()
+        case .unselect:
+            selected?.close()
+            selected = nil
+            return Completion("Unselected")
+        case .create(let mailbox, let uses): return try await create(mailbox, uses)
+        case .delete(let mailbox): return try await delete(mailbox)
+        case .rename(let old, let new): return try await rename(old, to: new)
+        case .subscribe(let mailbox): return try await subscribe(mailbox, true)
+        case .unsubscribe(let mailbox): return try await subscribe(mailbox, false)
+        case .list(let command): return try await list(command)
+        case .lsub(let reference, let pattern): return try await lsub(reference, pattern)
+        case .status(let mailbox, let items): return try await status(mailbox, items)
+        case .expunge: return try await expunge(nil)
+        case .uidExpunge(let set): return try await expunge(set)
+        case .fetch(let command): return try await fetch(command)
+        case .store(let command): return try await storeFlags(command)
+        case .search(let search): return try await self.search(search, tag: command.tag)
+        case .copy(let kind, let set, let mailbox):
+            return try await copy(kind, set, mailbox, isMove: false)
+        case .move(let kind, let set, let mailbox):
+            return try await copy(kind, set, mailbox, isMove: true)
+        case .append: throw .bad("APPEND needs a message literal")
+        case .startTLS, .authenticate, .login: throw .bad("Already logged in")
+        case .compress, .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
+            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language, .multiSearch,
+            .unauthenticate, .sort, .thread, .replace, .cancelUpdate:
+            throw .bad("Command is not offered by this server")
+        }
+    }
+
+    private func isFetching(_ body: CommandBody) -> Bool {
+        if case .fetch = body { true } else { false }
+    }
+}
+
+/// Who the session is, for the log and for ID.
+package struct SessionIdentity: Sendable {
+    package var id: String
+    package var user: String
+
+    package init(id: String, user: String) {
+        self.id = id
+        self.user = user
+    }
+}
