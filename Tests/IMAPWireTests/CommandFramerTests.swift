@@ -211,6 +211,17 @@ struct CommandFramerTests {
         }
     }
 
+    @Test("octets of a literal are no part of a header behind them")
+    func headerAcrossLiteral() {
+        let input = bytes("a xxxx {3+}\r\nxx{" + String(repeating: "1", count: 27) + "+}\r\n")
+        let after = bytes("b NOOP\r\n")
+        #expect(
+            frame(input + after, limits: Self.small) == [
+                .refused(.lineTooLong, tag: bytes("a")), .command(after),
+            ]
+        )
+    }
+
     @Test("the line limit counts what is outside the literals")
     func lineLimitAcrossLiterals() {
         let first = bytes("a X {15+}\r\n") + Array(repeating: 0x79, count: 15)
