@@ -71,11 +71,10 @@ private struct SubjectTrimmer {
         while let next = blobEnd(line, at: index) { index = next }
         blobsLeadTo = index
         let letters = line.extracting(index..<end)
-        if letters.hasPrefixIgnoringCase("re") || letters.hasPrefixIgnoringCase("fw") {
-            index += 2
-        } else {
+        guard letters.hasPrefixIgnoringCase("re") || letters.hasPrefixIgnoringCase("fw") else {
             return false
         }
+        index += 2
         if line[index - 2].lowercased == UInt8(ascii: "f"), index < end,
             line[index].lowercased == UInt8(ascii: "d")
         {

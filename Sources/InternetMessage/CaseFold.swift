@@ -36,7 +36,9 @@ package struct CaseFold: Sendable {
             let count = cursor.accept(UInt8(ascii: "*")) ? Self.hexadecimal(&cursor) : 1
             let stride: UInt32 = cursor.accept(UInt8(ascii: "+")) ? 2 : 1
             if targets.count == 1 {
-                for step in 0..<count { set(source + step * stride, to: targets[0] + step * stride) }
+                for step in 0..<count {
+                    set(source + step * stride, to: targets[0] + step * stride)
+                }
             } else {
                 set(source, to: Self.severalBase + UInt32(several.count))
                 several.append(UInt32(targets.count))

@@ -92,8 +92,11 @@ package final class CharsetConverter {
     @safe private final class Descriptor {
         private let descriptor: iconv_t?
         private var scratch = [UInt8](repeating: 0, count: 1 << 14)
+        /// How many bytes are skipped where they have no meaning.
+        private let unit: Int
 
         init(_ name: [UInt8]) {
+            unit = name.starts(with: "UTF-16".utf8) ? 2 : name.starts(with: "UTF-32".utf8) ? 4 : 1
             let text = (name + [0]).map { CChar(bitPattern: $0) }
             let opened = unsafe iconv_open("UTF-8", text)
             // (iconv_t) -1 is the failure.
@@ -120,12 +123,11 @@ package final class CharsetConverter {
                 output.append(contentsOf: scratch[..<produced])
                 offset += consumed
                 switch failure {
-                case 0: break
-                case E2BIG where consumed + produced > 0: break
+                case 0 where consumed > 0, E2BIG where consumed + produced > 0: break
                 case EINVAL: return bytes.count - offset
                 default:
                     output.append(scalar: 0xFFFD)
-                    offset += 1
+                    offset += unit
                 }
             }
             return 0
@@ -146,7 +148,8 @@ package final class CharsetConverter {
                     var left = source.count
                     var room = target.count
                     let result = unsafe iconv(descriptor, &input, &left, &output, &room)
-                    let failure = result == .max ? errno : 0
+                    // (size_t) -1; a size_t is an Int here.
+                    let failure = result == -1 ? errno : 0
                     return (source.count - left, target.count - room, failure)
                 }
             }
@@ -156,7 +159,8 @@ package final class CharsetConverter {
     /// Appends the text in UTF-8. What has no meaning in the charset becomes U+FFFD. False, with
     /// nothing appended, if the host has no such charset.
     @discardableResult
-    package func append(_ text: Span<UInt8>, in charset: Charset, to output: inout [UInt8]) -> Bool {
+    package func append(_ text: Span<UInt8>, in charset: Charset, to output: inout [UInt8]) -> Bool
+    {
         begin(charset)
         guard let left = convert(text, in: charset, to: &output) else { return false }
         if left > 0 { output.append(scalar: 0xFFFD) }
@@ -230,7 +234,9 @@ extension UInt8 {
 
 extension Span where Element == UInt8 {
     fileprivate func isContinued(from start: Int) -> Bool {
-        for index in start..<Swift.max(start, count) where self[index] & 0xC0 != 0x80 { return false }
+        for index in start..<Swift.max(start, count) where self[index] & 0xC0 != 0x80 {
+            return false
+        }
         return true
     }
 }

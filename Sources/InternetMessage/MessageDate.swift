@@ -76,7 +76,9 @@ private struct DateFields {
 
     /// Reads digits; the value of the first nine.
     private func digits(
-        _ bytes: Span<UInt8>, _ offset: inout Int, end: Int
+        _ bytes: Span<UInt8>,
+        _ offset: inout Int,
+        end: Int
     ) -> (value: Int, count: Int) {
         var value = 0
         let start = offset
@@ -105,7 +107,10 @@ private struct DateFields {
 
     ///     time-of-day = hour ":" minute [":" second]
     private mutating func readTime(
-        _ bytes: Span<UInt8>, _ offset: inout Int, end: Int, hour: Int
+        _ bytes: Span<UInt8>,
+        _ offset: inout Int,
+        end: Int,
+        hour: Int
     ) {
         offset += 1
         let minute = digits(bytes, &offset, end: end).value
@@ -125,7 +130,10 @@ private struct DateFields {
 
     ///     zone = (FWS ( "+" / "-" ) 4DIGIT) / (FWS obs-zone)
     private mutating func readZone(
-        _ bytes: Span<UInt8>, _ offset: inout Int, end: Int, sign: Int
+        _ bytes: Span<UInt8>,
+        _ offset: inout Int,
+        end: Int,
+        sign: Int
     ) {
         var (value, count) = digits(bytes, &offset, end: end)
         if count == 2, offset < end, bytes[offset] == UInt8(ascii: ":") {

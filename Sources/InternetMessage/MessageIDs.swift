@@ -26,7 +26,9 @@ package enum MessageIDs {
 
     /// Reads up to the closing bracket; nil if there is none before the next opening one.
     private static func readID(
-        _ bytes: Span<UInt8>, _ offset: inout Int, end: Int
+        _ bytes: Span<UInt8>,
+        _ offset: inout Int,
+        end: Int
     ) -> [UInt8]? {
         var id: [UInt8] = []
         while offset < end {

@@ -60,7 +60,9 @@ package final class MessageSearcher {
 
     /// Whether the header has the text in any field, names included.
     package func headerContains(
-        _ needle: SearchText, in bytes: Span<UInt8>, header range: Range<Int>
+        _ needle: SearchText,
+        in bytes: Span<UInt8>,
+        header range: Range<Int>
     ) -> Bool {
         // What is there as it is needs no look at the fields.
         if needle.isASCII, bytes.offset(ofLowercased: needle.folded.span, in: range) != nil {
@@ -85,7 +87,9 @@ package final class MessageSearcher {
     }
 
     private func contains(
-        _ needle: SearchText, value: Range<Int>, of bytes: Span<UInt8>
+        _ needle: SearchText,
+        value: Range<Int>,
+        of bytes: Span<UInt8>
     ) -> Bool {
         guard needsDecoding(value, of: bytes) else {
             return needle.isASCII
@@ -102,7 +106,9 @@ package final class MessageSearcher {
 
     /// Whether header or body have the text.                                SEARCH TEXT
     package func messageContains(
-        _ needle: SearchText, in bytes: Span<UInt8>, structure: borrowing MessageStructure
+        _ needle: SearchText,
+        in bytes: Span<UInt8>,
+        structure: borrowing MessageStructure
     ) -> Bool {
         headerContains(needle, in: bytes, header: structure.parts[0].header.bounds)
             || bodyContains(needle, in: bytes, structure: structure)
@@ -111,7 +117,9 @@ package final class MessageSearcher {
     /// Whether the body has the text: decoded text parts, headers of parts (a file name is found
     /// by it), and headers of messages within. Parts that are no text are not searched. SEARCH BODY
     package func bodyContains(
-        _ needle: SearchText, in bytes: Span<UInt8>, structure: borrowing MessageStructure
+        _ needle: SearchText,
+        in bytes: Span<UInt8>,
+        structure: borrowing MessageStructure
     ) -> Bool {
         guard !needle.isEmpty else { return true }
         for index in structure.parts.indices {
@@ -191,7 +199,9 @@ package final class MessageSearcher {
 
     /// Whether UTF-8 text has the needle.
     package func contains(
-        _ needle: SearchText, text: Span<UInt8>, in range: Range<Int>
+        _ needle: SearchText,
+        text: Span<UInt8>,
+        in range: Range<Int>
     ) -> Bool {
         guard !text.isASCII(in: range) else {
             return needle.isASCII

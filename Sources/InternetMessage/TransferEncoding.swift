@@ -68,7 +68,9 @@ package struct TransferDecoder {
     }
 
     package mutating func decode(
-        _ bytes: Span<UInt8>, in range: Range<Int>, to buffer: inout ByteBuffer
+        _ bytes: Span<UInt8>,
+        in range: Range<Int>,
+        to buffer: inout ByteBuffer
     ) {
         switch encoding {
         case .identity:

@@ -2,7 +2,7 @@ import Bytes
 import InternetMessage
 import Testing
 
-private func date(_ text: String) -> MessageDate? {
+private func parse(_ text: String) -> MessageDate? {
     let bytes = Array(text.utf8)
     return MessageDate(bytes.span, in: 0..<bytes.count)
 }
@@ -25,34 +25,35 @@ struct MessageDateTests {
         ]
     )
     func spellings(_ text: String) throws {
-        let date = try #require(date(text))
+        let date = try #require(parse(text))
         #expect(date.seconds == Self.monday)
         #expect(date.day == MessageDate.day(year: 2026, month: 3, day: 2))
     }
 
     @Test("the day is the one that was written, whatever the zone")
     func writtenDay() throws {
-        let date = try #require(date("31 Dec 2000 16:01:33 -0800"))
+        let date = try #require(parse("31 Dec 2000 16:01:33 -0800"))
         #expect(date.day == MessageDate.day(year: 2000, month: 12, day: 31))
         #expect(date.seconds == 978_307_293)
     }
 
     @Test("no time, or one that is none, is midnight")
     func noTime() {
-        #expect(date("2 Mar 2026")?.seconds == Self.monday - 36_000)
-        #expect(date("2 Mar 2026 25:00:00")?.seconds == Self.monday - 36_000)
+        #expect(parse("2 Mar 2026")?.seconds == Self.monday - 36_000)
+        #expect(parse("2 Mar 2026 25:00:00")?.seconds == Self.monday - 36_000)
     }
 
     @Test(
         "no date",
         arguments: [
             "", "yesterday", "10:00:00", "2 Mar", "Mar 2026", "32 Mar 2026", "0 Mar 2026",
-            "29 Feb 2026", "30 Feb 2024", "2 Foo 2026", "2 Mar 99999999999", "-1 -1 -1", "(2 Mar 2026)",
+            "29 Feb 2026", "30 Feb 2024", "2 Foo 2026", "2 Mar 99999999999", "-1 -1 -1",
+            "(2 Mar 2026)",
             "2026-13-02", "99999999999999999999 Mar 2026",
         ]
     )
     func none(_ text: String) {
-        #expect(date(text) == nil)
+        #expect(parse(text) == nil)
     }
 
     @Test("days are numbered from 1970 on, leap years and all")

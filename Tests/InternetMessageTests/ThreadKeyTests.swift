@@ -21,9 +21,11 @@ struct ThreadKeyTests {
             ("Re: [only]", "[only]", true), ("thing (fwd)", "thing", true),
             ("thing (FWD) (fwd) ", "thing", true), ("[fwd: thing]", "thing", true),
             ("[Fwd: Re: thing (fwd)]", "thing", true), ("[fwd: [fwd: x]]", "x", true),
-            ("Re:", "", true), ("", "", false), ("  a \t\t b  ", "a b", false), ("Refund", "Refund", false),
+            ("Re:", "", true), ("", "", false), ("  a \t\t b  ", "a b", false),
+            ("Refund", "Refund", false),
             ("re thing", "re thing", false), ("=?utf-8?q?Re=3A_=C3=A9?=", "\u{e9}", true),
-            ("a\r\n b", "a b", false), ("(fwd)", "", true), ("[a", "[a", false), ("[a[b] c", "[a[b] c", false),
+            ("a\r\n b", "a b", false), ("(fwd)", "", true), ("[a", "[a", false),
+            ("[a[b] c", "[a[b] c", false),
         ]
     )
     func baseSubject(_ subject: String, _ expected: String, _ isReply: Bool) {
@@ -32,7 +34,10 @@ struct ThreadKeyTests {
         #expect(reply == isReply)
     }
 
-    @Test("of a subject of a million blobs", arguments: ["[a]", "re:", "[fwd:", "(fwd)", "[", "re[a]"])
+    @Test(
+        "of a subject of a million blobs",
+        arguments: ["[a]", "re:", "[fwd:", "(fwd)", "[", "re[a]"]
+    )
     func longSubject(_ piece: String) {
         let (text, _) = base(String(repeating: piece, count: 100_000))
         #expect(text.utf8.count <= 500_000)
@@ -57,7 +62,8 @@ struct ThreadKeyTests {
         "first address",
         arguments: [
             ("Ann <a@b>, c@d", "a", "Ann"), ("a@b", "a", "a@b"), ("", "", ""), (";", "", ""),
-            ("=?utf-8?q?=C3=89va?= <e@b>", "e", "Éva"), ("G: a@b;", "G", "G"), ("root", "root", "root@"),
+            ("=?utf-8?q?=C3=89va?= <e@b>", "e", "Éva"), ("G: a@b;", "G", "G"),
+            ("root", "root", "root@"),
         ]
     )
     func firstAddress(_ value: String, _ mailbox: String, _ display: String) {
