@@ -100,6 +100,15 @@ extension Span where Element == UInt8 {
     /// The offset of the first such byte at or after `start`, or nil.
     @inlinable public func firstIndex(of byte: UInt8, from start: Int = 0) -> Int? {
         var index = start
+        // Eight at a time: a byte of the difference is zero where the byte is found, and only the
+        // lowest such one counts, which no borrow from below can have made.
+        let pattern = 0x0101_0101_0101_0101 &* UInt64(byte)
+        while index + 8 <= count {
+            let difference = word(at: index) ^ pattern
+            let found = (difference &- 0x0101_0101_0101_0101) & ~difference & 0x8080_8080_8080_8080
+            if found != 0 { return index + found.trailingZeroBitCount / 8 }
+            index += 8
+        }
         while index < count {
             if self[index] == byte { return index }
             index += 1

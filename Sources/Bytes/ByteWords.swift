@@ -32,7 +32,7 @@ extension Span where Element == UInt8 {
             }
             state = mix(state ^ last)
         }
-        return mix(state ^ seed)
+        return mix(state &+ seed)
     }
 
     /// Both halves of a product with an odd constant: each bit of the input reaches all of the output.

@@ -62,6 +62,8 @@ package enum CourierFiles {
         }
     }
 
+    static func isUpdate(_ name: [UInt8]) -> Bool { update(name) != nil }
+
     /// The message of an update file and how new it is; nil for `:list` and scratch files.
     private static func update(_ name: [UInt8]) -> (baseName: [UInt8], age: UInt64)? {
         guard let first = name.first, first != UInt8(ascii: ":") else { return nil }

@@ -44,7 +44,10 @@ package struct Subscriptions: Sendable, Equatable {
 
     private init(_ text: ArraySlice<UInt8>, isVersion2: Bool) {
         version = isVersion2 ? 2 : 1
+        // Such a line names no mailbox, and as the first one it would make the file another version's.
+        let other = [UInt8]("V\t")
         lines = text.split(separator: .lf).map { Array($0) }
+            .filter { isVersion2 || !$0.starts(with: other) }
         paths = lines.map { Self.path(of: $0, isVersion2: isVersion2) }
     }
 

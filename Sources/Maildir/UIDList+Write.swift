@@ -68,7 +68,10 @@ extension UIDList {
     }
 
     /// Whether anything is not yet in the file.
-    package var isChanged: Bool { hasPending || fileHeader != header || nextUID != fileNextUID }
+    package var isChanged: Bool { hasUncommitted || nextUID != fileNextUID }
+
+    /// Whether there are records or a header that are not yet in the file.
+    var hasUncommitted: Bool { hasPending || fileHeader != header }
 
     /// Records added since the list was read or written.
     package var pendingBytes: ArraySlice<UInt8> { arena[syncedCount...] }

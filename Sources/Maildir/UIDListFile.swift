@@ -42,6 +42,8 @@ package struct UIDListFile: Sendable {
     /// The file that the list was read from, or written to.
     private var seen: FileFingerprint?
     private var mustRewrite = false
+    /// The largest UIDNEXT read or written so far, and the UIDVALIDITY that it belongs to.
+    private var known: (uidValidity: UInt32, nextUID: UInt32) = (0, 0)
     /// Whether the name is known to lead to this file after a crash.
     private var isNameDurable = false
 
@@ -74,11 +76,23 @@ package struct UIDListFile: Sendable {
             throw .system(SystemError("open", EINVAL, path: directory.child(Self.name)))
         }
         let now = FileFingerprint(status)
-        if let seen, seen.identity == now.identity, let list, !list.isChanged {
+        if let seen, seen.identity == now.identity, let list, !list.hasUncommitted {
             if seen == now { return .unchanged }
-            if now.size > seen.size, let growth = try readTail(file, now) { return .grown(growth) }
+            if now.size > seen.size, let growth = try readTail(file, now) {
+                keepNextUID()
+                return .grown(growth)
+            }
         }
         return try readWhole(file, now)
+    }
+
+    /// An older file put back in place, as by a restore, must not bring back UIDs that are given out.
+    private mutating func keepNextUID() {
+        guard let list else { return }
+        if list.header.uidValidity == known.uidValidity {
+            self.list?.raiseNextUID(to: known.nextUID)
+        }
+        known = (list.header.uidValidity, self.list?.nextUID ?? list.nextUID)
     }
 
     private mutating func forget() -> Refresh {
@@ -94,8 +108,8 @@ package struct UIDListFile: Sendable {
     ) throws(MaildirError) -> UIDList.Growth? {
         guard var current = list.take() else { return nil }
         seen = nil
-        let known = current.fileBytes
-        let start = max(0, known - Self.overlapBytes)
+        let end = current.fileBytes
+        let start = max(0, end - Self.overlapBytes)
         let (head, tail): ([UInt8], [UInt8])
         do throws(SystemError) {
             head = try file.read(at: 0, count: current.headerBytes.count)
@@ -106,11 +120,11 @@ package struct UIDListFile: Sendable {
         // A rewrite can have got the inode of the file before. It has another header then, or other
         // bytes where the known ones ended.
         guard head.elementsEqual(current.headerBytes), tail.count == now.size - start,
-            tail[..<(known - start)].elementsEqual(current.lastBytes(known - start))
+            tail[..<(end - start)].elementsEqual(current.lastBytes(end - start))
         else { return nil }
         let growth: UIDList.Growth?
         do throws(UIDListError) {
-            growth = try current.extend(with: Array(tail[(known - start)...]))
+            growth = try current.extend(with: Array(tail[(end - start)...]))
         } catch {
             throw .uidList(error)
         }
@@ -140,6 +154,7 @@ package struct UIDListFile: Sendable {
             throw .uidList(error)
         }
         guard list != nil else { return forget() }
+        keepNextUID()
         // Where the file has grown since it was looked at, the next refresh sees that.
         seen = now
         return .replaced
@@ -155,36 +170,37 @@ package struct UIDListFile: Sendable {
         // On any way out but success the list is read again.
         guard let current = list.take() else { return }
         precondition(current.header.uidValidity != 0, "a list without UIDVALIDITY is not written")
-        let known = seen.take()
-        try checkUnchanged(lock.directory, known)
+        let expected = seen.take()
+        try checkUnchanged(lock.directory, expected)
         let rewrites = mustRewrite || current.needsRewrite
         mustRewrite = true
         if rewrites {
             try rewrite(current, lock)
         } else if current.hasPending {
-            try append(current, lock, known)
+            try append(current, lock, expected)
         } else {
-            (list, seen) = (current, known)
+            (list, seen) = (current, expected)
         }
         mustRewrite = false
+        keepNextUID()
     }
 
     private func checkUnchanged(
         _ directory: Directory,
-        _ known: FileFingerprint?
+        _ expected: FileFingerprint?
     ) throws(MaildirError) {
         let status = try ifThere { () throws(SystemError) in try directory.status(Self.name) }
         guard let status, status.size > 0 else {
-            if known == nil { return }
+            if expected == nil { return }
             throw .stale
         }
-        guard FileFingerprint(status) == known else { throw .stale }
+        guard FileFingerprint(status) == expected else { throw .stale }
     }
 
     private mutating func append(
         _ current: UIDList,
         _ lock: DotLock,
-        _ known: FileFingerprint?
+        _ expected: FileFingerprint?
     ) throws(MaildirError) {
         var current = current
         let end = current.fileBytes + current.pendingBytes.count
@@ -192,7 +208,7 @@ package struct UIDListFile: Sendable {
         do throws(SystemError) {
             let file = try lock.directory.open(Self.name, O_WRONLY | O_APPEND)
             let before = FileFingerprint(try file.status())
-            if before == known, before.size == current.fileBytes, try lock.isStillOurs() {
+            if before == expected, before.size == current.fileBytes, try lock.isStillOurs() {
                 try file.writeAll(Array(current.pendingBytes))
                 try file.syncData()
                 written = FileFingerprint(try file.status())

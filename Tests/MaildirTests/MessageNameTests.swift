@@ -133,6 +133,6 @@ struct UniqueNamesTests {
         let name = names.next(seconds: 1 << 40, microseconds: 0)
         #expect(name.split(separator: 0x2E, maxSplits: 2)[2].count == min(count, 100))
         let base = UniqueNames.base(name, stored: 1 << 40, wire: 1 << 40)
-        #expect(base.count <= 200)
+        #expect(base.count <= Limits.newBaseNameBytesMax)
     }
 }

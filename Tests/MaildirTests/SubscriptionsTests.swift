@@ -38,6 +38,7 @@ struct SubscriptionsTests {
             ("", "V\t2\n\nb\tc\nEntw&APw-rfe\n"),
             ("V\t2\n\nx\t\ty\na\nz\n", "V\t2\n\nx\t\ty\nz\nb\tc\nEntw&APw-rfe\n"),
             ("x..y\na\nz", "x..y\nz\nb.c\nEntw&APw-rfe\n"),
+            ("a\nV\t9\n", "b.c\nEntw&APw-rfe\n"),
             ("a\nb.c\na\n", "b.c\nEntw&APw-rfe\n"),
         ]
     )
@@ -108,5 +109,33 @@ struct CourierFilesTests {
             $0.components.map(\.text).joined(separator: "/")
         }
         #expect(names == ["", "Work/2024", "Entwürfe"])
+    }
+
+    @Test("a mailbox that Courier left keeps its UIDs and keywords") func loading() throws {
+        let scratch = try Scratch()
+        #expect(try CourierFiles.loadUIDList(in: scratch.directory)?.recordCount == nil)
+        #expect(try CourierFiles.loadKeywords(in: scratch.directory).isEmpty)
+        #expect(try CourierFiles.loadSubscriptions(root: scratch.directory) == nil)
+        try scratch.write("courierimapuiddb", "1 1275660208 8\n5 1.h,S=3\n7 2.h\n")
+        try scratch.write("courierimapsubscribed", "INBOX.Work\n")
+        try scratch.directory.makeDirectory(Array("courierimapkeywords".utf8), mode: 0o700)
+        try scratch.write("courierimapkeywords/:list", "Work\n\n1.h,S=3:0\n2.h:0\n")
+        try scratch.write("courierimapkeywords/2.h", "home\n")
+        try scratch.write("courierimapkeywords/.tmp.1", "x\n")
+
+        var file = UIDListFile()
+        #expect(try file.refresh(in: scratch.directory) == .missing)
+        file.list = try CourierFiles.loadUIDList(in: scratch.directory)
+        try file.commit(scratch.lock())
+        let guid = try #require(file.list?.header.guid)
+        #expect(
+            scratch.read("dovecot-uidlist")
+                == "3 V1275660208 N8 G\(guid.text)\n5 :1.h,S=3\n7 :2.h\n"
+        )
+        let messages = try CourierFiles.loadKeywords(in: scratch.directory)
+        #expect(messages[Array("1.h,S=3".utf8)]?.map(\.text) == ["Work"])
+        #expect(messages[Array("2.h".utf8)]?.map(\.text) == ["home"])
+        let subscribed = try CourierFiles.loadSubscriptions(root: scratch.directory)
+        #expect(subscribed?.map(\.components) == [[Array("Work".utf8)]])
     }
 }

@@ -106,6 +106,27 @@ struct UIDListFileTests {
         #expect(try file.refresh(in: scratch.directory) == .missing)
     }
 
+    @Test("a restored older file brings no UID back") func restored() throws {
+        try scratch.write("dovecot-uidlist", Self.header + "5 :a\n90 :b\n")
+        var file = UIDListFile()
+        _ = try file.refresh(in: scratch.directory)
+        try scratch.remove("dovecot-uidlist")
+        try scratch.write("dovecot-uidlist", Self.header + "5 :a\n")
+        #expect(try file.refresh(in: scratch.directory) == .replaced)
+        #expect(file.list?.nextUID == 91)
+        #expect(try file.refresh(in: scratch.directory) == .unchanged)
+        try scratch.append("dovecot-uidlist", "7 :c\n")
+        let growth = UIDList.Growth(firstIndex: 1, superseded: [])
+        #expect(try file.refresh(in: scratch.directory) == .grown(growth))
+        #expect(try file.list?.add(named: "d") == 91)
+        try file.commit(scratch.lock())
+        #expect(scratch.read("dovecot-uidlist") == Self.header + "5 :a\n7 :c\n91 :d\n")
+        // Another UIDVALIDITY begins anew.
+        try scratch.write("dovecot-uidlist", "3 V10 N7\n5 :a\n")
+        _ = try file.refresh(in: scratch.directory)
+        #expect(file.list?.nextUID == 7)
+    }
+
     @Test("writes nothing from a state that is not the file's") func stale() throws {
         try scratch.write("dovecot-uidlist", Self.header + "5 :a\n")
         var file = UIDListFile()
