@@ -1,8 +1,8 @@
 import Bytes
 import IMAPWire
 import Maildir
-package import MailStore
-import Posix
+import MailStore
+package import Posix
 
 //  One session's view of a mailbox
 //

@@ -48,14 +48,15 @@ extension Session {
         var lines = LineFramer(lineBytesMax: 8_192)
         var deadline = Instant.after(seconds: Limits.keepAliveSeconds)
         while !isEnding {
-            switch lines.next(input.span.extracting(consumed..<input.count)) {
-            case .line(let count):
-                let line = trimmed(Array(input[consumed..<(consumed + count)]))
+            let bytes = input
+            switch lines.next(bytes.span.extracting(consumed..<bytes.count)) {
+            case .line(let textCount, let count):
+                let line = Array(input[consumed..<(consumed + textCount)])
                 consume(count)
                 guard line.equalsIgnoringCase("DONE") else { throw .bad("Expected DONE") }
                 return Completion("Idle completed")
-            case .tooLong(let count):
-                consume(count)
+            case .tooLong:
+                end("Expected DONE")
                 throw .bad("Expected DONE")
             case .needsMore: break
             }
@@ -83,13 +84,5 @@ extension Session {
         } else {
             selected.report(to: &output, allowsExpunge: true)
         }
-    }
-
-    private func trimmed(_ line: [UInt8]) -> [UInt8] {
-        var end = line.count
-        while end > 0, line[end - 1] == .lf || line[end - 1] == .cr || line[end - 1] == .space {
-            end -= 1
-        }
-        return Array(line[..<end])
     }
 }

@@ -1,5 +1,6 @@
 import Bytes
-package import IMAPWire
+import IMAPWire
+import Maildir
 package import MailStore
 package import Posix
 
@@ -30,6 +31,7 @@ package final class Session {
     private var badCommands = 0
     private var isLoggedOut = false
     private var ending: StaticString?
+    var isEnding: Bool { ending != nil }
     private(set) var source: UInt32
 
     private static var lastSource: UInt32 = 0
@@ -99,13 +101,15 @@ package final class Session {
     }
 
     private func next() -> CommandFramer.Event {
-        framer.next(input.span.extracting(consumed..<input.count))
+        let bytes = input
+        return framer.next(bytes.span.extracting(consumed..<bytes.count))
     }
 
     private func parse(_ count: Int) -> Result<Command, SyntaxError> {
+        let bytes = input
         do throws(SyntaxError) {
             return .success(
-                try Grammar.command(input.span.extracting(consumed..<(consumed + count)))
+                try Grammar.command(bytes.span.extracting(consumed..<(consumed + count)))
             )
         } catch {
             return .failure(error)
@@ -160,8 +164,8 @@ package final class Session {
     // MARK: Literals and refusals
 
     private func literal(_ header: LiteralHeader, _ count: Int) async throws(CommandFailure) {
-        let piece = input.span.extracting(consumed..<(consumed + count))
-        if AppendGrammar.handles(piece) {
+        let bytes = input
+        if AppendGrammar.handles(bytes.span.extracting(consumed..<(consumed + count))) {
             switch await append(header, count) {
             case .needsBuffering: break
             case .handled: return
@@ -178,7 +182,8 @@ package final class Session {
 
     func refuse(_ refusal: CommandFramer.Refusal, _ count: Int) {
         badCommands += 1
-        let tag = Grammar.tag(of: input.span.extracting(consumed..<(consumed + count)))
+        let bytes = input
+        let tag = Grammar.tag(of: bytes.span.extracting(consumed..<(consumed + count)))
         switch refusal {
         case .literalTooBig: answer(tag, .no, .tooBig, "Literal is too large")
         case .lineTooLong: answer(tag, .bad, nil, "Line is too long")

@@ -323,25 +323,6 @@ extension Mailbox {
         throw .messageGone
     }
 
-    /// Several at once, for a FETCH that reads ahead; nil where that one needs `read`.
-    package func readAhead(_ uids: [UInt32]) async -> [MessageContent?] {
-        var places: [(Directory, [UInt8])?] = []
-        for uid in uids {
-            if let row = table.row(of: uid) {
-                let location = table.location(row)
-                places.append((location.isNew ? disk.new : disk.cur, location.name))
-            } else {
-                places.append(nil)
-            }
-        }
-        let list = places
-        return await context.pool.run { () -> [MessageContent?] in
-            list.map { place in
-                guard let place else { return nil }
-                return (try? MessageFile.read(place.1, in: place.0)) ?? nil
-            }
-        }
-    }
 
     /// Looks up internal dates that are not known yet. What is gone meanwhile keeps none.
     package func loadDates(_ uids: [UInt32]) async {
@@ -362,10 +343,6 @@ extension Mailbox {
         }
     }
 
-    /// Records what reading a message showed.
-    package func noteSize(_ uid: UInt32, _ size: Int) {
-        if let row = table.row(of: uid) { table.sizes[row] = Int64(size) }
-    }
 
     // MARK: Copy
 
@@ -457,5 +434,73 @@ extension MailboxDisk {
             try copy.sync()
             try copy.close()
         }
+    }
+}
+
+extension Mailbox {
+    /// Runs `body` over the content of messages, in one job, until `budget` bytes were read.
+    ///
+    /// - Returns: results for the first messages, at least one; nil for a message whose file was not
+    ///   where it was expected: `read` finds it or says that it is gone.
+    package func process<Success: Sendable>(
+        _ uids: ArraySlice<UInt32>,
+        budget: Int,
+        _ body: @escaping @Sendable (UInt32, MessageContent) -> Success
+    ) async -> [Success?] {
+        var places: [(uid: UInt32, directory: Directory, name: [UInt8])?] = []
+        for uid in uids {
+            if let row = table.row(of: uid) {
+                let location = table.location(row)
+                places.append((uid, location.isNew ? disk.new : disk.cur, location.name))
+            } else {
+                places.append(nil)
+            }
+        }
+        let list = places
+        return await context.pool.run { () -> [Success?] in
+            var results: [Success?] = []
+            var left = budget
+            for place in list {
+                guard let place, let content = try? MessageFile.read(place.name, in: place.directory)
+                else {
+                    results.append(nil)
+                    continue
+                }
+                results.append(body(place.uid, content))
+                left -= content.bytes.count
+                if left <= 0 { break }
+            }
+            return results
+        }
+    }
+
+    /// Counts RFC822.SIZE of messages where it is not known yet.
+    package func loadSizes(
+        _ uids: [UInt32],
+        _ count: @escaping @Sendable ([UInt8]) -> Int
+    ) async {
+        var missing = uids.filter { uid in table.row(of: uid).map { table.sizes[$0] < 0 } ?? false }[...]
+        while !missing.isEmpty {
+            let batch = missing.prefix(256)
+            let sizes = await process(batch, budget: 4 << 20) { _, content in
+                (count(content.bytes), content.date.seconds)
+            }
+            for (uid, result) in zip(batch, sizes) {
+                if let result {
+                    note(uid, size: result.0, date: result.1)
+                } else if let content = try? await read(uid) {
+                    note(uid, size: count(content.bytes), date: content.date.seconds)
+                }
+            }
+            missing = missing.dropFirst(max(sizes.count, 1))
+            await EventLoop.yield()
+        }
+    }
+
+    /// Records what reading a message showed.
+    package func note(_ uid: UInt32, size: Int, date: Int64) {
+        guard let row = table.row(of: uid) else { return }
+        table.sizes[row] = Int64(size)
+        table.dates[row] = date
     }
 }

@@ -338,3 +338,11 @@ package final class Mailbox {
         return claimed
     }
 }
+
+extension Mailbox {
+    /// Messages that sessions may announce and that have no UID yet.
+    package var arrivalCount: Int { arrivals.count }
+
+    /// Applies what the kernel has queued, so that what happened before is known.
+    package func drainEvents() { context.inotify?.drain() }
+}

@@ -1,0 +1,256 @@
+import Bytes
+import IMAPWire
+import InternetMessage
+import MailStore
+import Posix
+
+/// What a FETCH asks for, prepared once for all its messages. Its renderer is a pure function of a
+/// message's content, so that it runs in jobs.
+struct FetchPlan: Sendable {
+    /// Items that need the content of the message, in the order asked for, each with what HEADER.FIELDS
+    /// was made into.
+    private let items: [(item: FetchItem, fields: HeaderFieldSet?)]
+    let isUTF8: Bool
+    let wantsFlags: Bool
+    let wantsUID: Bool
+    let wantsDate: Bool
+    let wantsSize: Bool
+    let setsSeen: Bool
+
+    init(_ command: FetchCommand, isUTF8: Bool) {
+        self.isUTF8 = isUTF8
+        wantsFlags = command.items.contains(.flags)
+        wantsUID = command.kind == .uid || command.items.contains(.uid)
+        wantsDate = command.items.contains(.internalDate)
+        wantsSize = command.items.contains(.rfc822Size)
+        setsSeen = command.items.contains(where: \.setsSeen)
+        var items: [(item: FetchItem, fields: HeaderFieldSet?)] = []
+        var told: Set<FetchItem> = []
+        for item in command.items where told.insert(item).inserted {
+            switch item {
+            case .flags, .uid, .internalDate, .rfc822Size, .modSeq, .emailID, .threadID, .saveDate,
+                .preview:
+                continue
+            case .bodySection(let section, _, _):
+                switch section.kind {
+                case .headerFields(let names), .headerFieldsNot(let names):
+                    items.append((item, HeaderFieldSet(names)))
+                default: items.append((item, nil))
+                }
+            default: items.append((item, nil))
+            }
+        }
+        self.items = items
+    }
+
+    /// Whether a message's file has to be read.
+    var needsContent: Bool { !items.isEmpty }
+
+    /// Whether one item is a piece of a section: the next command will ask for the next one.
+    var isPiecewise: Bool {
+        items.contains { entry in
+            if case .bodySection(_, .some, _) = entry.item { true } else { false }
+        }
+    }
+
+    private var needsStructure: Bool {
+        items.contains { entry in
+            switch entry.item {
+            case .bodyStructure, .body, .binary, .binarySize: true
+            case .bodySection(let section, _, _): !section.part.isEmpty
+            default: false
+            }
+        }
+    }
+
+    /// What a message's content makes of the plan.
+    struct Rendered: Sendable {
+        /// The items with a space before each.
+        var bytes: [UInt8]
+        var size: Int
+        var date: Int64
+        /// A BINARY item met an encoding that is not known. RFC 3516 §4.3
+        var hasUnknownEncoding = false
+    }
+
+    func render(_ content: MessageContent) -> Rendered {
+        let span = content.bytes.span
+        var output = ByteBuffer()
+        let size = MessageText.crlfSize(of: span)
+        let headerEnd = HeaderBlock.end(in: span)
+        let structure = needsStructure ? MessageStructure.parse(span) : nil
+        var rendered = Rendered(bytes: [], size: size, date: content.date.seconds)
+        for (item, fields) in items {
+            output.append(.space)
+            switch item {
+            case .envelope:
+                output.append("ENVELOPE ")
+                Envelope.write(span, header: 0..<headerEnd, utf8: isUTF8, to: &output)
+            case .body, .bodyStructure:
+                guard let structure else { continue }
+                output.append(item == .body ? "BODY " : "BODYSTRUCTURE ")
+                BodyStructure.write(
+                    structure,
+                    of: span,
+                    extended: item == .bodyStructure,
+                    utf8: isUTF8,
+                    to: &output
+                )
+            case .rfc822:
+                output.append("RFC822 ")
+                Self.append(0..<span.count, of: span, nil, to: &output)
+            case .rfc822Header:
+                output.append("RFC822.HEADER ")
+                Self.append(0..<headerEnd, of: span, nil, to: &output)
+            case .rfc822Text:
+                output.append("RFC822.TEXT ")
+                Self.append(headerEnd..<span.count, of: span, nil, to: &output)
+            case .bodySection(let section, let partial, _):
+                output.append(section: section, offset: partial?.offset)
+                output.append(.space)
+                appendSection(section, partial, fields, structure, headerEnd, span, to: &output)
+            case .binary(let part, let partial, _):
+                output.append("BINARY", binaryPart: part, offset: partial?.offset)
+                output.append(.space)
+                if !appendBinary(part, partial, structure, span, to: &output) {
+                    rendered.hasUnknownEncoding = true
+                }
+            case .binarySize(let part):
+                output.append("BINARY.SIZE", binaryPart: part)
+                output.append(.space)
+                if let decoded = Self.decoded(part, structure, span) {
+                    output.append(decimal: decoded.count)
+                } else {
+                    output.append(UInt8(ascii: "0"))
+                    rendered.hasUnknownEncoding = true
+                }
+            case .flags, .uid, .internalDate, .rfc822Size, .modSeq, .emailID, .threadID, .saveDate,
+                .preview:
+                continue
+            }
+        }
+        rendered.bytes = output.bytes
+        return rendered
+    }
+
+    private func appendSection(
+        _ section: SectionSpecifier,
+        _ partial: OctetRange?,
+        _ fields: HeaderFieldSet?,
+        _ structure: MessageStructure?,
+        _ headerEnd: Int,
+        _ span: Span<UInt8>,
+        to output: inout ByteBuffer
+    ) {
+        let range: Range<Int>?
+        switch section.kind {
+        case .entire: range = find(section.part, .whole, structure, headerEnd, span.count)
+        case .header: range = find(section.part, .header, structure, headerEnd, span.count)
+        case .text: range = find(section.part, .text, structure, headerEnd, span.count)
+        case .mime: range = find(section.part, .mime, structure, headerEnd, span.count)
+        case .headerFields, .headerFieldsNot:
+            guard
+                let header = find(section.part, .header, structure, headerEnd, span.count),
+                let fields
+            else {
+                output.append("NIL")
+                return
+            }
+            var excluding = false
+            if case .headerFieldsNot = section.kind { excluding = true }
+            var text = ByteBuffer()
+            fields.append(from: span, header: header, excluding: excluding, to: &text)
+            Self.append(text.bytes, partial, to: &output)
+            return
+        }
+        guard let range else {
+            output.append("NIL")
+            return
+        }
+        Self.append(range, of: span, partial, to: &output)
+    }
+
+    private func find(
+        _ part: [UInt32],
+        _ text: SectionText,
+        _ structure: MessageStructure?,
+        _ headerEnd: Int,
+        _ count: Int
+    ) -> Range<Int>? {
+        guard part.isEmpty else { return structure?.range(of: part, text) }
+        return switch text {
+        case .whole: 0..<count
+        case .header, .mime: 0..<headerEnd
+        case .text: headerEnd..<count
+        }
+    }
+
+    /// A range in its CRLF form, as a literal.
+    private static func append(
+        _ range: Range<Int>,
+        of span: Span<UInt8>,
+        _ partial: OctetRange?,
+        to output: inout ByteBuffer
+    ) {
+        let size = MessageText.crlfSize(of: span, in: range)
+        let offset = Int(clamping: partial?.offset ?? 0)
+        let count = min(Int(clamping: partial?.count ?? .max), max(size - offset, 0))
+        output.append(literalHeader: count)
+        guard count > 0 else { return }
+        output.bytes.reserveCapacity(output.count + count + 64)
+        MessageText.appendCRLF(of: span, in: range, to: &output, from: offset, count: count)
+    }
+
+    /// Text that is in its CRLF form already, as a literal.
+    private static func append(
+        _ text: [UInt8],
+        _ partial: OctetRange?,
+        to output: inout ByteBuffer
+    ) {
+        let start = min(Int(clamping: partial?.offset ?? 0), text.count)
+        let count = min(Int(clamping: partial?.count ?? .max), text.count - start)
+        output.append(literalHeader: count)
+        output.appendLiteral(text.span.extracting(start..<(start + count)))
+    }
+
+    private static func decoded(
+        _ part: [UInt32],
+        _ structure: MessageStructure?,
+        _ span: Span<UInt8>
+    ) -> [UInt8]? {
+        guard let structure, let index = structure.part(at: part),
+            let range = structure.range(of: part, .whole),
+            let encoding = structure.transferEncoding(of: index, in: span)
+        else { return nil }
+        var buffer = ByteBuffer()
+        if part.isEmpty {
+            MessageText.appendCRLF(of: span, in: range, to: &buffer, keepsNUL: true)
+        } else {
+            encoding.decode(span, in: range, crlf: true, to: &buffer)
+        }
+        return buffer.bytes
+    }
+
+    private func appendBinary(
+        _ part: [UInt32],
+        _ partial: OctetRange?,
+        _ structure: MessageStructure?,
+        _ span: Span<UInt8>,
+        to output: inout ByteBuffer
+    ) -> Bool {
+        guard let decoded = Self.decoded(part, structure, span) else {
+            output.append("NIL")
+            return false
+        }
+        let start = min(Int(clamping: partial?.offset ?? 0), decoded.count)
+        let count = min(Int(clamping: partial?.count ?? .max), decoded.count - start)
+        let slice = decoded[start..<(start + count)]
+        if slice.contains(0) {
+            output.append(binaryLiteralHeader: count)
+        } else {
+            output.append(literalHeader: count)
+        }
+        output.append(slice)
+        return true
+    }
+}

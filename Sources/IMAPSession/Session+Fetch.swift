@@ -1,0 +1,256 @@
+import Bytes
+import IMAPWire
+import Maildir
+import MailStore
+import Posix
+
+//  FETCH                                                                     RFC 9051 §6.4.5
+//
+//  What is in memory (flags, UID, and dates and sizes once known) is written straight into the
+//  output. What needs the message file is rendered in jobs, a batch ahead of the writer, so that a
+//  slow client holds at most one batch in memory.
+
+extension Session {
+    func fetch(_ command: FetchCommand) async throws(CommandFailure) -> Completion {
+        for item in command.items where !item.isOffered {
+            throw .bad("Fetch item is not offered by this server")
+        }
+        guard command.changedSince == nil, !command.vanished, command.partial == nil else {
+            throw .bad("Fetch modifier is not offered by this server")
+        }
+        let view = try await settledView()
+        let plan = FetchPlan(command, isUTF8: isUTF8)
+        let ranges = try indexes(command.set, command.kind, view)
+        let setsSeen = plan.setsSeen && !view.isReadOnly
+        var state = FetchState()
+        for range in ranges {
+            if plan.needsContent || setsSeen {
+                try await fetchContent(range, plan, setsSeen, view, &state)
+            } else {
+                try await fetchSummary(range, plan, view, &state)
+            }
+        }
+        if state.isUnknownEncoding {
+            throw .refused(.unknownCTE, "A part has an unknown transfer encoding")
+        }
+        if state.isMissing {
+            throw .refused(.expungeIssued, "Some of the messages no longer exist")
+        }
+        return Completion("Fetched")
+    }
+
+    private struct FetchState {
+        /// The row after the last one: nearly always the next.
+        var row = 0
+        var isMissing = false
+        var isUnknownEncoding = false
+        var scratch: [Flag] = []
+        /// Whether no item was written yet to the response that is being written.
+        var isFirstItem = true
+    }
+
+    private func row(of uid: UInt32, _ view: SelectedMailbox, _ state: inout FetchState) -> Int? {
+        let next = state.row
+        if next < view.mailbox.table.count, view.mailbox.table.uids[next] == uid {
+            state.row = next + 1
+            return next
+        }
+        guard let row = view.mailbox.table.row(of: uid) else { return nil }
+        state.row = row + 1
+        return row
+    }
+
+    // MARK: From memory
+
+    private func fetchSummary(
+        _ range: Range<Int>,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        var index = range.lowerBound
+        while index < range.upperBound {
+            let end = min(index + 1_024, range.upperBound)
+            if plan.wantsDate || plan.wantsSize {
+                let uids = Array(view.uids[index..<end])
+                if plan.wantsSize { _ = await sizes(of: uids, in: view.mailbox) }
+                if plan.wantsDate { await view.mailbox.loadDates(uids) }
+            }
+            while index < end, output.count < Limits.outputBytesMax {
+                let uid = view.uids[index]
+                if let row = row(of: uid, view, &state) {
+                    appendSummary(index, uid, row, plan, view, &state)
+                    output.append(")\r\n")
+                } else {
+                    try await fetchGhost(index, uid, plan, view, &state)
+                }
+                index += 1
+            }
+            try await flushIfLarge()
+        }
+    }
+
+    /// `* n FETCH (UID u FLAGS (…) INTERNALDATE "…" RFC822.SIZE n` without its end.
+    private func appendSummary(
+        _ index: Int,
+        _ uid: UInt32,
+        _ row: Int,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState,
+        addsFlags: Bool = false
+    ) {
+        output.appendFetch(UInt32(index + 1))
+        var isFirst = true
+        func separate() {
+            if !isFirst { output.append(.space) }
+            isFirst = false
+        }
+        if plan.wantsUID {
+            separate()
+            output.append("UID ")
+            output.append(decimal: uid)
+        }
+        if plan.wantsFlags || addsFlags {
+            separate()
+            output.append("FLAGS ")
+            view.appendFlags(row, uid, to: &output, scratch: &state.scratch)
+        }
+        let table = view.mailbox.table
+        if plan.wantsDate {
+            separate()
+            output.append("INTERNALDATE ")
+            let date = table.dates[row] == .min ? 0 : table.dates[row]
+            output.append(date: InternalDate(unixSeconds: date, zoneMinutes: 0))
+        }
+        if plan.wantsSize {
+            separate()
+            output.append("RFC822.SIZE ")
+            output.append(decimal: max(table.sizes[row], 0))
+        }
+        state.isFirstItem = isFirst
+    }
+
+    /// A message that a sibling session expunged and that this one still numbers.
+    private func fetchGhost(
+        _ index: Int,
+        _ uid: UInt32,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        guard let content = try? await view.mailbox.read(uid) else {
+            state.isMissing = true
+            return
+        }
+        let rendered = plan.render(content)
+        output.appendFetch(UInt32(index + 1))
+        var items = ByteBuffer()
+        if plan.wantsUID {
+            items.append(" UID ")
+            items.append(decimal: uid)
+        }
+        if plan.wantsFlags { items.append(" FLAGS (\\Deleted)") }
+        if plan.wantsDate {
+            items.append(" INTERNALDATE ")
+            items.append(date: InternalDate(unixSeconds: rendered.date, zoneMinutes: 0))
+        }
+        if plan.wantsSize {
+            items.append(" RFC822.SIZE ")
+            items.append(decimal: rendered.size)
+        }
+        items.append(rendered.bytes)
+        output.append(items.bytes.dropFirst())
+        output.append(")\r\n")
+    }
+
+    // MARK: From message files
+
+    private func fetchContent(
+        _ range: Range<Int>,
+        _ plan: FetchPlan,
+        _ setsSeen: Bool,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        let mailbox = view.mailbox
+        var index = range.lowerBound
+        while index < range.upperBound {
+            let end = min(index + Limits.renderCountMax, range.upperBound)
+            let uids = view.uids[index..<end]
+            var rendered = try await render(uids, plan, range.count == 1, mailbox)
+            var changed: Set<UInt32> = []
+            if setsSeen { changed = await setSeen(uids.prefix(rendered.count), view) }
+            for (offset, uid) in uids.prefix(rendered.count).enumerated() {
+                if rendered[offset] == nil, let content = try? await mailbox.read(uid) {
+                    rendered[offset] = plan.render(content)
+                }
+                guard let result = rendered[offset] else {
+                    state.isMissing = true
+                    continue
+                }
+                rendered[offset] = nil
+                guard let row = row(of: uid, view, &state) else {
+                    try await fetchGhost(index + offset, uid, plan, view, &state)
+                    continue
+                }
+                mailbox.note(uid, size: result.size, date: result.date)
+                if result.hasUnknownEncoding { state.isUnknownEncoding = true }
+                view.reportKeywords(to: &output)
+                let addsFlags = !plan.wantsFlags && changed.contains(uid)
+                appendSummary(index + offset, uid, row, plan, view, &state, addsFlags: addsFlags)
+                output.append(state.isFirstItem ? result.bytes.dropFirst() : result.bytes[...])
+                output.append(")\r\n")
+                try await flushIfLarge()
+            }
+            index += max(rendered.count, 1)
+        }
+    }
+
+    private func render(
+        _ uids: ArraySlice<UInt32>,
+        _ plan: FetchPlan,
+        _ isSingle: Bool,
+        _ mailbox: Mailbox
+    ) async throws(CommandFailure) -> [FetchPlan.Rendered?] {
+        guard isSingle, plan.isPiecewise, let uid = uids.first else {
+            return await mailbox.process(uids, budget: Limits.renderBytesMax) { _, content in
+                plan.render(content)
+            }
+        }
+        // The client reads one message piece by piece: its content is kept for the next piece.
+        if piecewise?.uid != uid {
+            guard let content = try? await mailbox.read(uid) else { return [nil] }
+            piecewise = (uid, content)
+            EventLoop.schedule(at: .after(seconds: 20)) { [weak self] in self?.piecewise = nil }
+        }
+        guard let content = piecewise?.content else { return [nil] }
+        return [plan.render(content)]
+    }
+
+    /// Sets \Seen where it is not set. Returns the messages that got it.
+    private func setSeen(_ uids: ArraySlice<UInt32>, _ view: SelectedMailbox) async -> Set<UInt32> {
+        let unseen = uids.filter { uid in
+            view.mailbox.table.row(of: uid)
+                .map { !view.mailbox.table.flags($0).contains(.seen) } ?? false
+        }
+        guard !unseen.isEmpty else { return [] }
+        let delta = FlagsDelta(mode: .add, system: .seen, keywords: [])
+        // A mailbox that cannot be written to can still be read.
+        let outcomes = try? await view.mailbox.store(unseen, delta, source: source)
+        guard let outcomes else { return [] }
+        return Set(zip(unseen, outcomes).filter { $0.1 == .changed }.map(\.0))
+    }
+}
+
+extension FetchItem {
+    /// What is not finished is refused.
+    fileprivate var isOffered: Bool {
+        switch self {
+        case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
+            .rfc822Text, .rfc822Size, .bodySection:
+            true
+        case .binary, .binarySize, .modSeq, .emailID, .threadID, .saveDate, .preview: false
+        }
+    }
+}

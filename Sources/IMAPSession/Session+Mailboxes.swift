@@ -1,0 +1,266 @@
+import Bytes
+import IMAPWire
+import InternetMessage
+import Maildir
+import MailStore
+import Posix
+
+//  SELECT, EXAMINE, CLOSE, CREATE, DELETE, RENAME, SUBSCRIBE, STATUS
+
+extension Session {
+    /// The mailbox that a client's name means.
+    func path(_ name: MailboxName) throws(CommandFailure) -> MailboxPath {
+        guard
+            let decoded = name.decoded(isUTF8: isUTF8, separator: store.naming.separator),
+            !decoded.isEmpty
+        else { throw .refused(.cannot, "Mailbox name is not valid") }
+        do throws(MailboxNameRefusal) { return try store.naming.path(of: decoded) } catch {
+            throw .refused(.cannot, Self.text(error))
+        }
+    }
+
+    private static func text(_ refusal: MailboxNameRefusal) -> StaticString {
+        switch refusal {
+        case .emptyComponent: "Mailbox name has an empty level"
+        case .dot: "Mailbox name must not hold a dot"
+        case .slash: "Mailbox name must not hold a slash"
+        case .controlCharacter, .notUTF8: "Mailbox name is not valid"
+        case .tooLong: "Mailbox name is too long"
+        case .outsidePrefix: "Mailbox name is outside the namespace"
+        }
+    }
+
+    /// A name to be created may end in a separator: the client means to create children later.
+    private func pathToCreate(_ name: MailboxName) throws(CommandFailure) -> MailboxPath {
+        var bytes = name.bytes
+        if bytes.count > 1, bytes.last == store.naming.separator { bytes.removeLast() }
+        return try path(MailboxName(bytes))
+    }
+
+    func open(_ path: MailboxPath) async throws(CommandFailure) -> Mailbox {
+        do throws(StoreError) { return try await store.open(path) } catch {
+            throw CommandFailure(error)
+        }
+    }
+
+    // MARK: SELECT
+
+    //  select = "SELECT" SP mailbox                                          RFC 9051 §6.3.2
+    //
+    //  A failed SELECT leaves no mailbox selected.
+    func select(_ command: SelectCommand) async throws(CommandFailure) -> Completion {
+        selected?.close()
+        selected = nil
+        if command.quickResync != nil { throw .bad("QRESYNC is not offered by this server") }
+        let mailbox = try await open(try path(command.mailbox))
+        let view = SelectedMailbox(
+            mailbox,
+            isReadOnly: command.isReadOnly,
+            source: source
+        ) { [weak self] in
+            guard let self, self.isIdling else { return }
+            self.stream.interrupt()
+        }
+        do throws(StoreError) {
+            if !command.isReadOnly { try await mailbox.claimNew() }
+            try await mailbox.settle()
+        } catch {
+            view.close()
+            throw CommandFailure(error)
+        }
+        view.takeIn()
+        selected = view
+        view.appendFlagLists(to: &output)
+        output.append(untagged: UInt32(view.uids.count), "EXISTS")
+        output.append(untagged: UInt32(view.recent.count), "RECENT")
+        if let unseen = firstUnseen(view) {
+            output.append(untagged: .ok, .unseen(SequenceNumber(unseen)), "First unseen")
+        }
+        output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
+        output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
+        return command.isReadOnly
+            ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
+    }
+
+    private func firstUnseen(_ view: SelectedMailbox) -> UInt32? {
+        let table = view.mailbox.table
+        for row in 0..<table.count where !table.flags(row).contains(.seen) {
+            return view.index(of: table.uids[row]).map { UInt32($0 + 1) }
+        }
+        return nil
+    }
+
+    //  close = "CLOSE"                                                       RFC 9051 §6.4.1
+    //
+    //  Expunges without a word, unless the mailbox is read-only.
+    func close() async throws(CommandFailure) -> Completion {
+        guard let view = selected else { throw .bad("No mailbox is selected") }
+        defer {
+            view.close()
+            selected = nil
+        }
+        if !view.isReadOnly {
+            do throws(StoreError) {
+                _ = try await view.mailbox.expunge(
+                    deleted(view, nil),
+                    source: source,
+                    by: view
+                )
+            } catch {
+                throw CommandFailure(error)
+            }
+        }
+        return Completion("Closed")
+    }
+
+    // MARK: The tree
+
+    //  create = "CREATE" SP mailbox [SP "(USE" SP "(" use-attr… "))"]        RFC 9051 §6.3.4, RFC 6154
+    func create(_ name: MailboxName, _ uses: [SpecialUse]) async throws(CommandFailure) -> Completion
+    {
+        let path = try pathToCreate(name)
+        guard !path.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
+        guard uses.count <= 1, uses.allSatisfy({ $0.isStorable }) else {
+            throw .refused(.useAttribute, "Special use is not possible here")
+        }
+        if let use = uses.first, try await specialUses().values.contains(use) {
+            throw .refused(.useAttribute, "Another mailbox has this use")
+        }
+        do throws(StoreError) {
+            try await store.create(path)
+            if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
+        } catch {
+            throw CommandFailure(error)
+        }
+        return Completion("Created")
+    }
+
+    //  delete = "DELETE" SP mailbox                                          RFC 9051 §6.3.5
+    func delete(_ name: MailboxName) async throws(CommandFailure) -> Completion {
+        let path = try path(name)
+        guard !path.isInbox else { throw .refused(.cannot, "INBOX cannot be deleted") }
+        do throws(StoreError) {
+            if selected?.mailbox.path == path {
+                selected?.close()
+                selected = nil
+            }
+            let tree = try await store.tree()
+            if tree.entries[path] == nil, !tree.below(path).isEmpty {
+                throw .hasChildren
+            }
+            try await store.delete(path)
+        } catch {
+            throw CommandFailure(error)
+        }
+        return Completion("Deleted")
+    }
+
+    //  rename = "RENAME" SP mailbox SP mailbox                               RFC 9051 §6.3.6
+    //
+    //  INBOX stays, empty, and its mail moves into a new mailbox.
+    func rename(_ old: MailboxName, to new: MailboxName) async throws(CommandFailure) -> Completion {
+        let oldPath = try path(old)
+        let newPath = try pathToCreate(new)
+        guard !newPath.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
+        if oldPath.isInbox {
+            let inbox = try await open(.inbox)
+            do throws(StoreError) {
+                try await store.create(newPath)
+                let target = try await store.open(newPath)
+                let uids = inbox.table.uids
+                _ = try await inbox.copy(uids, to: target)
+                let result = try await inbox.expunge(uids, source: source, by: nil)
+                if let failure = result.failure { throw failure }
+            } catch {
+                throw CommandFailure(error)
+            }
+            return Completion("Renamed")
+        }
+        if let view = selected, view.mailbox.path == oldPath || view.mailbox.path.isBelow(oldPath) {
+            view.close()
+            selected = nil
+        }
+        do throws(StoreError) { try await store.rename(oldPath, to: newPath) } catch {
+            throw CommandFailure(error)
+        }
+        return Completion("Renamed")
+    }
+
+    //  subscribe = "SUBSCRIBE" SP mailbox                                    RFC 9051 §6.3.7
+    //
+    //  A name that no longer exists may be unsubscribed, and subscribed: mailboxes come and go.
+    func subscribe(
+        _ name: MailboxName,
+        _ isSubscribed: Bool
+    ) async throws(CommandFailure) -> Completion {
+        let path = try pathToCreate(name)
+        do throws(StoreError) { try await store.setSubscribed(path, isSubscribed) } catch {
+            throw CommandFailure(error)
+        }
+        return isSubscribed ? Completion("Subscribed") : Completion("Unsubscribed")
+    }
+
+    // MARK: STATUS
+
+    //  status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"   RFC 9051 §6.3.11
+    func status(_ name: MailboxName, _ items: [StatusItem]) async throws(CommandFailure) -> Completion
+    {
+        let path = try path(name)
+        try await appendStatus(path, items)
+        return Completion("Status done")
+    }
+
+    func appendStatus(_ path: MailboxPath, _ items: [StatusItem]) async throws(CommandFailure) {
+        let mailbox = try await open(path)
+        var values: [(item: StatusItem, value: StatusValue)] = []
+        for item in items {
+            if let value = try await value(of: item, mailbox) { values.append((item, value)) }
+        }
+        output.append(status: store.naming.name(of: path), values, mode)
+    }
+
+    private func value(
+        of item: StatusItem,
+        _ mailbox: Mailbox
+    ) async throws(CommandFailure) -> StatusValue? {
+        let table = mailbox.table
+        switch item {
+        case .messages: return .number(UInt64(table.count))
+        case .recent: return .number(UInt64(mailbox.unclaimedRecent.count))
+        case .uidNext: return .number(UInt64(mailbox.uidNext))
+        case .uidValidity: return .number(UInt64(mailbox.uidValidity))
+        case .unseen:
+            return .number(UInt64(table.uids.indices.count { !table.flags($0).contains(.seen) }))
+        case .deleted:
+            return .number(UInt64(table.uids.indices.count { table.flags($0).contains(.trashed) }))
+        case .size:
+            let sizes = await sizes(of: table.uids, in: mailbox)
+            return .number(sizes.reduce(0) { $0 &+ UInt64(max($1, 0)) })
+        case .deletedStorage:
+            let deleted = table.uids.indices.filter { table.flags($0).contains(.trashed) }
+            let sizes = await sizes(of: deleted.map { table.uids[$0] }, in: mailbox)
+            return .number(sizes.reduce(0) { $0 &+ UInt64(max($1, 0)) })
+        case .appendLimit: return .number(UInt64(Limits.appendBytesMax))
+        case .highestModSeq, .mailboxID:
+            throw .bad("Status item is not offered by this server")
+        }
+    }
+
+    /// RFC822.SIZE of messages, -1 for one that is gone.
+    func sizes(of uids: [UInt32], in mailbox: Mailbox) async -> [Int64] {
+        await mailbox.loadSizes(uids) { MessageText.crlfSize(of: $0.span) }
+        return uids.map { uid in
+            mailbox.table.row(of: uid).map { mailbox.table.sizes[$0] } ?? -1
+        }
+    }
+}
+
+extension SpecialUse {
+    /// Uses that a mailbox can be made for; the others are views of messages elsewhere.
+    var isStorable: Bool {
+        switch self {
+        case .archive, .drafts, .junk, .sent, .trash: true
+        case .all, .flagged, .important: false
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import IMAPWire
+import MailStore
+
+//  Which messages a command names
+
+extension Session {
+    /// The selected mailbox, with every message that was announced having its UID.
+    func settledView() async throws(CommandFailure) -> SelectedMailbox {
+        guard let view = selected else { throw .bad("No mailbox is selected") }
+        if view.announced != view.uids.count || !view.mailbox.isSettled {
+            if view.announced > view.uids.count {
+                do throws(StoreError) { try await view.mailbox.settle() } catch {
+                    throw CommandFailure(error)
+                }
+                view.report(to: &output, allowsExpunge: false)
+            }
+        }
+        return view
+    }
+
+    /// The indexes (sequence numbers less one) of the messages in a set, ascending.
+    ///
+    /// A sequence number that is not there is BAD; a UID that is not there is nothing.
+    func indexes(
+        _ set: SequenceSet,
+        _ kind: NumberKind,
+        _ view: SelectedMailbox
+    ) throws(CommandFailure) -> [Range<Int>] {
+        let uids = view.uids
+        switch kind {
+        case .sequenceNumber:
+            if uids.isEmpty, set.namesLargest { throw .bad("The mailbox is empty") }
+            guard let ranges = set.resolved(largest: UInt32(uids.count)) else {
+                throw .bad("Saved results are not offered by this server")
+            }
+            guard set.largestNumber <= uids.count else { throw .bad("No such message") }
+            return ranges.map { Int($0.lowerBound) - 1..<Int($0.upperBound) }
+        case .uid:
+            // `*` is the last message; in an empty mailbox nothing.
+            guard let ranges = set.resolved(largest: uids.last ?? 0) else {
+                throw .bad("Saved results are not offered by this server")
+            }
+            return ranges.compactMap { range in
+                let first = view.firstIndex(from: range.lowerBound)
+                let end =
+                    range.upperBound == .max
+                    ? uids.count : view.firstIndex(from: range.upperBound + 1)
+                return first < end ? first..<end : nil
+            }
+        }
+    }
+
+    /// The UIDs of the messages in a set, ascending.
+    func uids(
+        _ set: SequenceSet,
+        _ kind: NumberKind,
+        _ view: SelectedMailbox
+    ) throws(CommandFailure) -> [UInt32] {
+        var list: [UInt32] = []
+        for range in try indexes(set, kind, view) { list.append(contentsOf: view.uids[range]) }
+        return list
+    }
+}

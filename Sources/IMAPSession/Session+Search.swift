@@ -1,0 +1,123 @@
+import Bytes
+import IMAPWire
+import Maildir
+import MailStore
+import Posix
+
+//  SEARCH                                                                    RFC 9051 §6.4.4, RFC 4731
+
+extension Session {
+    func search(_ command: SearchCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
+        if let returns = command.returns, !returns.isOffered {
+            throw .bad("Search return option is not offered by this server")
+        }
+        let view = try await settledView()
+        let program = try SearchProgram(
+            command,
+            keywords: view.mailbox.keywords,
+            count: view.uids.count,
+            lastUID: view.uids.last ?? 0
+        )
+        if program.needsDates { await view.mailbox.loadDates(view.uids) }
+        let found = try await matches(program, view)
+        let numbers = command.kind == .uid ? found.map { view.uids[$0] } : found.map { UInt32($0 + 1) }
+        guard let returns = command.returns else {
+            output.append("SEARCH", numbers: numbers)
+            return Completion("Searched")
+        }
+        var response = ESearchResponse(tag: tag, isUID: command.kind == .uid)
+        if returns.min { response.min = numbers.first }
+        if returns.max { response.max = numbers.last }
+        if returns.count { response.count = UInt32(numbers.count) }
+        if returns.all { response.all = RangeBuilder(numbers).ranges }
+        output.append(response, mode)
+        return Completion("Searched")
+    }
+
+    /// The indexes of the messages that match, ascending.
+    private func matches(
+        _ program: SearchProgram,
+        _ view: SelectedMailbox
+    ) async throws(CommandFailure) -> [Int] {
+        var found: [Int] = []
+        var unknown: [(index: Int, facts: MessageFacts)] = []
+        var checked = 0
+        var row = 0
+        for index in view.uids.indices {
+            let uid = view.uids[index]
+            let table = view.mailbox.table
+            if row >= table.count || table.uids[row] != uid { row = table.row(of: uid) ?? table.count }
+            guard row < table.count else { continue }
+            let facts = facts(index, uid, row, view)
+            row += 1
+            switch program.evaluate(facts) {
+            case true?: found.append(index)
+            case false?: break
+            case nil: unknown.append((index, facts))
+            }
+            checked += 1
+            if checked % 8_192 == 0 { await EventLoop.yield() }
+        }
+        guard !unknown.isEmpty else { return found }
+        found += try await read(program, unknown, view)
+        return found.sorted()
+    }
+
+    private func facts(
+        _ index: Int,
+        _ uid: UInt32,
+        _ row: Int,
+        _ view: SelectedMailbox
+    ) -> MessageFacts {
+        let table = view.mailbox.table
+        return MessageFacts(
+            sequence: UInt32(index + 1),
+            uid: uid,
+            flags: table.flags(row),
+            beyond: table.beyond[uid] ?? [],
+            isRecent: view.recent.contains(uid),
+            date: table.dates[row] == .min ? nil : table.dates[row],
+            size: table.sizes[row] < 0 ? nil : table.sizes[row]
+        )
+    }
+
+    /// The second round: looks into the files.
+    private func read(
+        _ program: SearchProgram,
+        _ unknown: [(index: Int, facts: MessageFacts)],
+        _ view: SelectedMailbox
+    ) async throws(CommandFailure) -> [Int] {
+        var found: [Int] = []
+        var left = unknown[...]
+        while !left.isEmpty {
+            let batch = Array(left.prefix(256))
+            var factsByUID: [UInt32: MessageFacts] = [:]
+            for entry in batch { factsByUID[entry.facts.uid] = entry.facts }
+            let facts = factsByUID
+            let uids = batch.map(\.facts.uid)
+            let results = await view.mailbox.process(uids[...], budget: 4 << 20) { uid, content in
+                guard let facts = facts[uid] else { return false }
+                return program.evaluate(facts, content, SearchProgram.Reader())
+            }
+            for (entry, result) in zip(batch, results) {
+                if let result {
+                    if result { found.append(entry.index) }
+                } else if let content = try? await view.mailbox.read(entry.facts.uid) {
+                    if program.evaluate(entry.facts, content, SearchProgram.Reader()) {
+                        found.append(entry.index)
+                    }
+                }
+            }
+            left = left.dropFirst(max(results.count, 1))
+            if isEnding { throw .closed }
+        }
+        return found
+    }
+}
+
+extension SearchReturn {
+    /// What is not finished is refused.
+    fileprivate var isOffered: Bool {
+        !save && !update && !context && !relevancy && partial == nil
+    }
+}

@@ -1,0 +1,148 @@
+import Bytes
+import IMAPWire
+import Maildir
+import MailStore
+
+//  STORE, EXPUNGE, COPY, MOVE
+
+extension Session {
+    //  store = "STORE" SP sequence-set SP store-att-flags                    RFC 9051 §6.4.6
+    //
+    //  What is missing does not keep the rest from being changed.
+    func storeFlags(_ command: StoreCommand) async throws(CommandFailure) -> Completion {
+        guard command.unchangedSince == nil else {
+            throw .bad("UNCHANGEDSINCE is not offered by this server")
+        }
+        let view = try await settledView()
+        let uids = try uids(command.set, command.kind, view)
+        let mode: FlagsDelta.Mode =
+            switch command.operation {
+            case .add: .add
+            case .remove: .remove
+            case .replace: .replace
+            }
+        let (system, keywords) = Self.split(command.flags)
+        let delta = FlagsDelta(mode: mode, system: system, keywords: keywords)
+        var outcomes: [StoreOutcome]
+        do throws(StoreError) {
+            outcomes = try await view.mailbox.store(uids, delta, source: source)
+        } catch {
+            throw CommandFailure(error)
+        }
+        view.reportKeywords(to: &output)
+        var failure: CommandFailure?
+        var scratch: [Flag] = []
+        for (uid, outcome) in zip(uids, outcomes) {
+            switch outcome {
+            case .gone: failure = failure ?? CommandFailure(.messageGone)
+            case .refused(let error): failure = CommandFailure(error)
+            case .changed, .unchanged:
+                guard !command.isSilent, let index = view.index(of: uid),
+                    let row = view.mailbox.table.row(of: uid)
+                else { continue }
+                output.appendFetch(UInt32(index + 1))
+                if command.kind == .uid {
+                    output.append("UID ")
+                    output.append(decimal: uid)
+                    output.append(.space)
+                }
+                output.append("FLAGS ")
+                view.appendFlags(row, uid, to: &output, scratch: &scratch)
+                output.append(")\r\n")
+                try await flushIfLarge()
+            }
+        }
+        outcomes = []
+        if let failure { throw failure }
+        return Completion("Stored")
+    }
+
+    /// System flags as Maildir's letters, and the names of keywords.
+    static func split(_ flags: [Flag]) -> (system: FlagLetters.Known, keywords: [[UInt8]]) {
+        var system: FlagLetters.Known = []
+        var keywords: [[UInt8]] = []
+        for flag in flags {
+            switch flag {
+            case .system(.answered): system.insert(.replied)
+            case .system(.flagged): system.insert(.flagged)
+            case .system(.deleted): system.insert(.trashed)
+            case .system(.seen): system.insert(.seen)
+            case .system(.draft): system.insert(.draft)
+            case .keyword(let name):
+                if name.equalsIgnoringCase(Mailbox.forwarded) {
+                    system.insert(.passed)
+                } else {
+                    keywords.append(name)
+                }
+            }
+        }
+        return (system, keywords)
+    }
+
+    // MARK: EXPUNGE
+
+    /// The messages with \Deleted, in a set or all, ascending.
+    func deleted(_ view: SelectedMailbox, _ chosen: [UInt32]?) -> [UInt32] {
+        let table = view.mailbox.table
+        return (chosen ?? view.uids).filter { uid in
+            table.row(of: uid).map { table.flags($0).contains(.trashed) } ?? false
+        }
+    }
+
+    //  expunge = "EXPUNGE"            uid-expunge = "UID EXPUNGE" SP sequence-set
+    //                                                        RFC 9051 §6.4.3, RFC 4315 §2.1
+    func expunge(_ set: SequenceSet?) async throws(CommandFailure) -> Completion {
+        let view = try await settledView()
+        var chosen: [UInt32]?
+        if let set { chosen = try uids(set, .uid, view) }
+        try await remove(deleted(view, chosen), view)
+        return Completion("Expunged")
+    }
+
+    private func remove(_ uids: [UInt32], _ view: SelectedMailbox) async throws(CommandFailure) {
+        do throws(StoreError) {
+            let result = try await view.mailbox.expunge(uids, source: source, by: view)
+            if let failure = result.failure { throw failure }
+        } catch {
+            throw CommandFailure(error)
+        }
+    }
+
+    // MARK: COPY and MOVE
+
+    //  copy = "COPY" SP sequence-set SP mailbox                              RFC 9051 §6.4.7
+    //  move = "MOVE" SP sequence-set SP mailbox                              RFC 6851
+    //
+    //  All or none. A move is a copy and then the expunge of what was copied: in between a crash
+    //  leaves a message twice, never lost. COPYUID goes before the EXPUNGEs.
+    func copy(
+        _ kind: NumberKind,
+        _ set: SequenceSet,
+        _ name: MailboxName,
+        isMove: Bool
+    ) async throws(CommandFailure) -> Completion {
+        let view = try await settledView()
+        let uids = try uids(set, kind, view)
+        let target: Mailbox
+        do throws(CommandFailure) { target = try await open(try path(name)) } catch {
+            if case .refused(.nonexistent, _) = error {
+                throw .refused(.tryCreate, "No such mailbox")
+            }
+            throw error
+        }
+        guard !uids.isEmpty else { return Completion("No messages") }
+        let copies: [UInt32]
+        do throws(StoreError) { copies = try await view.mailbox.copy(uids, to: target) } catch {
+            throw CommandFailure(error)
+        }
+        let code = ResponseCode.copyUID(
+            UIDValidity(target.uidValidity),
+            from: RangeBuilder(uids).ranges,
+            to: RangeBuilder(copies).ranges
+        )
+        guard isMove else { return Completion("Copied", code) }
+        output.append(untagged: .ok, code, "Moved")
+        try await remove(uids, view)
+        return Completion("Moved")
+    }
+}
