@@ -47,11 +47,11 @@ struct ChannelTests {
             )
             let delivery = TLSDelivery(connection: info).frame()
             let long = [UInt8](repeating: 1, count: TLSDelivery.frameSizeMax + 1)
-            let limit = [UInt8](repeating: 1, count: TLSDelivery.frameSizeMax)
+            let limit = [channelVersion, 99] + long.dropLast(3)
             let cases: [([UInt8], CInt?, ChannelFailure)] = [
                 (delivery, nil, .misbehaviour(.descriptors)),
                 ([channelVersion, 99], nil, .misbehaviour(.unknownMessage(99))),
-                (limit, nil, .misbehaviour(.unknownMessage(1))),
+                (limit, nil, .misbehaviour(.unknownMessage(99))),
                 (long, nil, .misbehaviour(.tooLarge)),
             ]
             for (frame, descriptor, expected) in cases {
