@@ -45,6 +45,7 @@ extension LoginCommand {
         let tag = cursor.bytes(tagRange)
         guard cursor.accept(.space) else { throw LoginSyntaxError(tag, "Expected a command") }
         let nameRange = cursor.take(while: Self.isAtomCharacter)
+        guard !nameRange.isEmpty else { throw LoginSyntaxError(tag, "Expected a command") }
         let name = cursor.bytes(nameRange).uppercased
 
         do throws(Mismatch) {

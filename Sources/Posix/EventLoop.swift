@@ -37,6 +37,12 @@ package actor EventLoop {
     package nonisolated static func run(
         _ body: @escaping @EventLoop @Sendable () async -> Void
     ) -> Never {
+        // A continuation that is resumed goes through the global executor before it comes back to
+        // its actor. Here that is this loop too, so no thread is ever started.
+        unsafe martlet_take_global_jobs { job in
+            guard let job = unsafe job else { return }
+            LoopExecutor.shared.take(unsafe unsafeBitCast(job, to: UnownedJob.self))
+        }
         start(body)
         LoopExecutor.shared.run()
     }
@@ -111,7 +117,10 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
     }
 
     package func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
+        take(UnownedJob(job))
+    }
+
+    fileprivate func take(_ job: UnownedJob) {
         if isOnLoop {
             ready.append(job)
             return

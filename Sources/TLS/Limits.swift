@@ -3,6 +3,8 @@ package enum TLSLimits {
     package static let handshakeSeconds = 60
     /// Handshakes under way; above it the oldest is dropped. One holds about 40 KiB.
     package static let handshakeCountMax = 1_024
+    /// How long a connection waits for a martlet-login that is being started anew.
+    package static let loginWaitSeconds = 5
     /// What one step of a relay carries in one direction; a TLS record's content at most. Only a
     /// receiver that does not take it makes it be kept, and then no more is read.
     package static let relayBytesMax = 16_384

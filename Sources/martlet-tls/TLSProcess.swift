@@ -13,6 +13,7 @@ import TLS
 final class TLSProcess {
     private let control: Channel<TLSReport, TLSRequest>
     private var login: Channel<TLSDelivery, TLSUpgrade>?
+    private let loginCame = Signal()
     private var confinement = Confinement.landlock
     private var certificates: [Certificate] = []
     private var set: CertificateSet?
@@ -36,6 +37,7 @@ final class TLSProcess {
                 login?.close()
                 let channel = try Channel<TLSDelivery, TLSUpgrade>(received.takeDescriptor())
                 login = channel
+                loginCame.fire()
                 Task { await self.takeUpgrades(from: channel) }
             case .start: try await start()
             case .stopListening: for acceptor in acceptors { acceptor.stop() }
@@ -108,7 +110,8 @@ final class TLSProcess {
             Log.info("event=tls-failed reason=\(reason) \(connection.logFields)")
             return tls.close()
         }
-        guard let login, var pair = try? makeSocketPair(sequencedPackets: false),
+        guard let login = await loginChannel(),
+            var pair = try? makeSocketPair(sequencedPackets: false),
             let relay = try? Relay(tls, pair.takeFirst())
         else {
             Log.warning("event=tls-undelivered \(connection.logFields)")
@@ -123,6 +126,14 @@ final class TLSProcess {
         }
         try? theirs.close()
         await relay.run()
+    }
+
+    /// The channel to martlet-login, waiting a little for one that is being started anew.
+    private func loginChannel() async -> Channel<TLSDelivery, TLSUpgrade>? {
+        if login == nil {
+            _ = await loginCame.wait(until: .after(seconds: TLSLimits.loginWaitSeconds))
+        }
+        return login
     }
 
     private func bounded(_ word: [UInt8]) -> [UInt8] {

@@ -8,7 +8,7 @@ import Privsep
 @EventLoop
 enum ConfigurationCheck {
     static func run(_ file: ConfigurationFile, _ executables: Executables) async -> Never {
-        var errors = file.errors.map(\.description)
+        var errors = file.errors
         var plan = Plan(settings: file.settings)
         plan.settings.logLevel = .warning
         let source = CertificateSource(
@@ -21,7 +21,7 @@ enum ConfigurationCheck {
             file.settings.tlsCertificates.count == file.settings.tlsKeys.count
         {
             for (setting, message) in await source.load().errors {
-                errors.append(file.error(about: setting, message).description)
+                errors.append(file.error(about: setting, message))
             }
         }
         if !Files.exists("/etc/pam.d/\(file.settings.pamService)"), plan.isRoot {
@@ -35,7 +35,7 @@ enum ConfigurationCheck {
             let error = file.error(about: "cache_directory", "nothing uses it yet")
             complain(["note: \(error)"])
         }
-        complain(errors)
+        complain(errors.sorted { $0.line < $1.line }.map(\.description))
         exit(errors.isEmpty ? 0 : 1)
     }
 }

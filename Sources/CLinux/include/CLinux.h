@@ -7,6 +7,7 @@
 #include <sys/types.h>
 #include <linux/magic.h>
 
+#include "martlet-executor.h"
 #include "martlet-sandbox.h"
 #include "martlet-socket.h"
 #include "martlet-spawn.h"
