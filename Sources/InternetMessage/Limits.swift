@@ -15,6 +15,10 @@ package enum Limits {
     /// Sections of one RFC 2231 parameter are numbered below this; each is at least 4 bytes.
     package static let parameterSectionMax = 1_000_000
 
+    /// Bytes of a text that we send in quotes. A longer one is a literal: clients read lines into
+    /// buffers of some size, and a literal tells its length first.
+    package static let quotedBytesMax = 8_000
+
     /// Bytes of a charset's name; the longest on the list has 17.
     package static let charsetNameBytesMax = 40
 
