@@ -202,12 +202,12 @@ extension SIMDMask where Storage == SIMD32<Int8> {
     ///
     /// `replacing(with:where:)` on 32 lanes is compiled lane by lane in Swift 6.3 (200 times
     /// slower), so counting subtracts the mask itself.
-    @usableFromInline var bits: ByteVector {
+    fileprivate var bits: ByteVector {
         @inline(__always) get { unsafe unsafeBitCast(self, to: ByteVector.self) }
     }
 
     /// The first lane that is set, or nil.
-    @usableFromInline var firstLane: Int? {
+    fileprivate var firstLane: Int? {
         @inline(__always) get {
             guard any(self) else { return nil }
             let words = unsafe unsafeBitCast(self, to: SIMD4<UInt64>.self)
