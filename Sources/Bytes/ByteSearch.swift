@@ -29,35 +29,40 @@ extension Span where Element == UInt8 {
         }
     }
 
-    /// How many bytes of the range equal `byte` and, where `before` is given, do not follow that
-    /// one. What stands before the range is not looked at.
-    public func occurrences(of byte: UInt8, notAfter before: UInt8?, in range: Range<Int>) -> Int {
+    /// How many LFs are in the range, and how many of them do not follow a CR. What stands before
+    /// the range is not looked at.
+    public func lineFeeds(in range: Range<Int>) -> (all: Int, bare: Int) {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "range past the end")
-        guard !range.isEmpty else { return 0 }
+        guard !range.isEmpty else { return (0, 0) }
         var index = range.lowerBound
-        var total = self[index] == byte ? 1 : 0
-        index += 1
-        let wanted = ByteVector(repeating: byte)
+        var all = self[index] == .lf ? 1 : 0
+        var bare = all
+        index &+= 1
+        let feed = ByteVector(repeating: .lf)
+        let carriage = ByteVector(repeating: .cr)
         while index &+ 32 <= range.upperBound {
             // A lane counts to 255 before it is emptied into the total.
-            var lanes = ByteVector()
-            var rounds = 0
-            while rounds < 255, index &+ 32 <= range.upperBound {
-                var hits = vector(at: index) .== wanted
-                if let before {
-                    hits = hits .& (vector(at: index &- 1) .!= ByteVector(repeating: before))
-                }
-                lanes &-= hits.bits
+            var allLanes = ByteVector()
+            var bareLanes = ByteVector()
+            let stop = Swift.min(range.upperBound &- 31, index &+ 255 &* 32)
+            while index < stop {
+                let feeds = vector(at: index) .== feed
+                let others = vector(at: index &- 1) .!= carriage
+                allLanes &-= feeds.bits
+                bareLanes &-= (feeds .& others).bits
                 index &+= 32
-                rounds &+= 1
             }
-            total &+= Int(SIMD32<UInt16>(truncatingIfNeeded: lanes).wrappedSum())
+            all &+= allLanes.sum
+            bare &+= bareLanes.sum
         }
         while index < range.upperBound {
-            if self[index] == byte, before == nil || self[index &- 1] != before { total &+= 1 }
+            if self[index] == .lf {
+                all &+= 1
+                if self[index &- 1] != .cr { bare &+= 1 }
+            }
             index &+= 1
         }
-        return total
+        return (all, bare)
     }
 
     /// The offset of the first LF in the range that does not follow a CR of the range, or nil.
@@ -87,9 +92,9 @@ extension Span where Element == UInt8 {
         var index = range.lowerBound
         while index &+ 128 <= range.upperBound {
             let all =
-                vector(at: index) | vector(at: index &+ 32) | vector(at: index &+ 64)
-                | vector(at: index &+ 96)
-            if any(all .>= ByteVector(repeating: 0x80)) { return false }
+                vector(at: index).union | vector(at: index &+ 32).union
+                | vector(at: index &+ 64).union | vector(at: index &+ 96).union
+            if all & 0x8080_8080_8080_8080 != 0 { return false }
             index &+= 128
         }
         while index < range.upperBound {
@@ -167,17 +172,42 @@ extension Span where Element == UInt8 {
     }
 }
 
+extension SIMD32 where Scalar == UInt8 {
+    /// The bits that are set in any lane, eight lanes side by side. (`|`, `&` and `~` of 32 lanes
+    /// are compiled lane by lane.)
+    fileprivate var union: UInt64 {
+        @inline(__always) get {
+            let words = unsafe unsafeBitCast(self, to: SIMD4<UInt64>.self)
+            return words[0] | words[1] | words[2] | words[3]
+        }
+    }
+
+    /// The sum of all lanes.
+    fileprivate var sum: Int {
+        let words = unsafe unsafeBitCast(self, to: SIMD4<UInt64>.self)
+        var total: UInt64 = 0
+        for index in 0..<4 {
+            // Neighbours in pairs of 16 bits, whose sum of four the multiplication brings up.
+            let pairs =
+                (words[index] & 0x00FF_00FF_00FF_00FF)
+                &+ (words[index] >> 8 & 0x00FF_00FF_00FF_00FF)
+            total &+= (pairs &* 0x0001_0001_0001_0001) >> 48
+        }
+        return Int(total)
+    }
+}
+
 extension SIMDMask where Storage == SIMD32<Int8> {
     /// All ones in the lanes that are set.
     ///
     /// `replacing(with:where:)` on 32 lanes is compiled lane by lane in Swift 6.3 (200 times
     /// slower), so counting subtracts the mask itself.
-    @usableFromInline var bits: ByteVector {
+    fileprivate var bits: ByteVector {
         @inline(__always) get { unsafe unsafeBitCast(self, to: ByteVector.self) }
     }
 
     /// The first lane that is set, or nil.
-    @usableFromInline var firstLane: Int? {
+    fileprivate var firstLane: Int? {
         @inline(__always) get {
             guard any(self) else { return nil }
             let words = unsafe unsafeBitCast(self, to: SIMD4<UInt64>.self)

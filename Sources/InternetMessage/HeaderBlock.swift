@@ -11,13 +11,19 @@ import Bytes
 package enum HeaderBlock {
     /// The offset after the empty line that ends the header, or the end of the bytes.
     package static func end(in bytes: Span<UInt8>, from start: Int = 0) -> Int {
+        endIfComplete(in: bytes, from: start) ?? bytes.count
+    }
+
+    /// The offset after the empty line, or nil if there is none: for a caller who has read only
+    /// the first piece of a file. `start` must be the start of a line.
+    package static func endIfComplete(in bytes: Span<UInt8>, from start: Int = 0) -> Int? {
         var line = start
         while line < bytes.count {
             if let after = emptyLine(in: bytes, at: line) { return after }
-            guard let feed = bytes.offset(of: .lf, in: line..<bytes.count) else { break }
+            guard let feed = bytes.offset(of: .lf, in: line..<bytes.count) else { return nil }
             line = feed + 1
         }
-        return bytes.count
+        return nil
     }
 
     /// The offset after the line end that stands at the offset, or nil if there is none.

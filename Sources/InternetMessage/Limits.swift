@@ -4,8 +4,8 @@ package enum Limits {
     /// has fewer than ten; clients and our own writer recurse once a level.
     package static let partDepthMax = 100
 
-    /// Parts of one message; the last one holds all the rest. A part costs 150 bytes of memory
-    /// here and as much on the wire.
+    /// Parts of one message; the last one holds all the rest. A part costs about 200 bytes of memory
+    /// here and 100 on the wire.
     package static let partCountMax = 10_000
 
     /// Bytes of a boundary that are compared. RFC 2046 §5.1.1 allows 70; a longer one is cut, and
@@ -14,6 +14,10 @@ package enum Limits {
 
     /// Sections of one RFC 2231 parameter are numbered below this; each is at least 4 bytes.
     package static let parameterSectionMax = 1_000_000
+
+    /// Bytes of a text that we send in quotes. A longer one is a literal: clients read lines into
+    /// buffers of some size, and a literal tells its length first.
+    package static let quotedBytesMax = 8_000
 
     /// Bytes of a charset's name; the longest on the list has 17.
     package static let charsetNameBytesMax = 40
@@ -27,4 +31,7 @@ package enum Limits {
 
     /// Characters of the text that PREVIEW gives (RFC 8970 §3.1: at most 256, 200 is advised).
     package static let previewCharactersMax = 200
+
+    /// Bytes of a text part that PREVIEW looks at: HTML can begin with long styles.
+    package static let previewSourceBytesMax = 1 << 16
 }

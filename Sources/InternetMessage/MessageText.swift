@@ -22,7 +22,7 @@ package enum MessageText {
     }
 
     package static func crlfSize(of bytes: Span<UInt8>, in range: Range<Int>) -> Int {
-        range.count &+ bytes.occurrences(of: .lf, notAfter: .cr, in: range)
+        range.count &+ bytes.lineFeeds(in: range).bare
     }
 
     /// Whether the bytes go out as they are: no bare LF and no NUL.
@@ -152,10 +152,10 @@ package struct CRLFPosition: Sendable, Equatable {
     /// A range in the middle begins after what it follows, so that a CR there is seen.
     private func bareLineFeeds(of bytes: Span<UInt8>, in range: Range<Int>) -> Int {
         guard range.lowerBound > start, !range.isEmpty else {
-            return bytes.occurrences(of: .lf, notAfter: .cr, in: range)
+            return bytes.lineFeeds(in: range).bare
         }
         let before = range.lowerBound &- 1
-        let found = bytes.occurrences(of: .lf, notAfter: .cr, in: before..<range.upperBound)
+        let found = bytes.lineFeeds(in: before..<range.upperBound).bare
         return bytes[before] == .lf ? found &- 1 : found
     }
 

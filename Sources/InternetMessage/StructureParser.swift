@@ -333,8 +333,9 @@ struct StructureParser {
 
     private mutating func count(to offset: Int, in bytes: Span<UInt8>) {
         guard offset > counted else { return }
-        lines += bytes.occurrences(of: .lf, notAfter: nil, in: counted..<offset)
-        bare += bytes.occurrences(of: .lf, notAfter: .cr, in: counted..<offset)
+        let feeds = bytes.lineFeeds(in: counted..<offset)
+        lines += feeds.all
+        bare += feeds.bare
         // The first byte counts as bare whatever stands before it.
         if counted > 0, bytes[counted] == .lf, bytes[counted - 1] == .cr { bare -= 1 }
         counted = offset

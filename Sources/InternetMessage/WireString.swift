@@ -30,7 +30,7 @@ extension ByteBuffer {
 
     package mutating func append(wireString text: Span<UInt8>, utf8: Bool) {
         var hasEightBit = false
-        var needsLiteral = text.count > WireString.quotedBytesMax
+        var needsLiteral = text.count > Limits.quotedBytesMax
         for index in text.indices {
             let byte = text[index]
             if byte >= 0x80 {
@@ -61,9 +61,4 @@ extension ByteBuffer {
             bytes[index] = MessageText.nulSubstitute
         }
     }
-}
-
-enum WireString {
-    /// Longer texts are literals: clients read lines into buffers, and literals have their length.
-    static let quotedBytesMax = 8_000
 }

@@ -137,6 +137,15 @@ struct BodyStructureTests {
         )
     }
 
+    @Test("a section number at the limit makes no section", arguments: [-1, 0])
+    func sectionLimit(_ extra: Int) {
+        let number = Limits.parameterSectionMax + extra
+        let text = bodyStructure("Content-Type: a/b; n*0=x; n*\(number)=y\n\n")
+        // A section after a gap is dropped; what is none stays as written.
+        let kept = extra < 0 ? "" : #" "n*\#(number)" "y""#
+        #expect(text == #"("a" "b" ("n" "x"\#(kept)) NIL NIL "7bit" 0 NIL NIL NIL NIL)"#)
+    }
+
     @Test("a file of no bytes is an empty text")
     func nothing() {
         #expect(

@@ -68,6 +68,16 @@ struct EnvelopeTests {
         )
     }
 
+    @Test("a long text is a literal", arguments: [0, 1])
+    func longText(_ extra: Int) {
+        let text = String(repeating: "x", count: Limits.quotedBytesMax + extra)
+        let expected = extra == 0 ? "\"\(text)\"" : "{\(text.utf8.count)}\r\n\(text)"
+        #expect(
+            envelope("Subject: \(text)\n\n")
+                == "(NIL \(expected) NIL NIL NIL NIL NIL NIL NIL NIL)"
+        )
+    }
+
     @Test("UTF-8 goes into quotes only where the session may have it, and only if it is UTF-8")
     func utf8() {
         #expect(
@@ -79,6 +89,28 @@ struct EnvelopeTests {
             envelope(latin, utf8: true)
                 == "(NIL {1}\r\n\u{FFFD} NIL NIL NIL NIL NIL NIL NIL NIL)"
         )
+    }
+}
+
+@Suite("header blocks")
+struct HeaderBlockTests {
+    @Test(
+        "end with the first empty line",
+        arguments: [
+            ("a: b\n\nc", 6), ("a: b\r\n\r\nc\n\n", 8), ("\n", 1), ("\r\nx", 2), ("a\n \n\nb", 5),
+        ]
+    )
+    func complete(_ text: String, _ end: Int) {
+        let bytes = Array(text.utf8)
+        #expect(HeaderBlock.endIfComplete(in: bytes.span) == end)
+        #expect(HeaderBlock.end(in: bytes.span) == end)
+    }
+
+    @Test("or have no end", arguments: ["", "a", "a\n", "a\n ", "a\r\r\n", "\r", "a\n\r"])
+    func incomplete(_ text: String) {
+        let bytes = Array(text.utf8)
+        #expect(HeaderBlock.endIfComplete(in: bytes.span) == nil)
+        #expect(HeaderBlock.end(in: bytes.span) == bytes.count)
     }
 }
 

@@ -29,7 +29,7 @@ private func check(_ message: [UInt8]) {
         #expect(header.upperBound <= body.lowerBound || body.isEmpty)
         #expect(body.upperBound <= bytes.count)
         #expect(part.bodyOctets == MessageText.crlfSize(of: bytes, in: body))
-        #expect(part.bodyLines == bytes.occurrences(of: .lf, notAfter: nil, in: body))
+        #expect(part.bodyLines == bytes.lineFeeds(in: body).all)
     }
 }
 
