@@ -119,14 +119,42 @@ static const int network_calls[] = {
     SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_tgkill, SYS_exit, SYS_exit_group,
 };
 
-enum { CALL_COUNT = sizeof network_calls / sizeof network_calls[0] };
+// A user's process beside that: files below directories that Landlock leaves, locks, inotify,
+// threads, and no socket of its own. iconv loads its converters, so memory may be made executable;
+// there is no exec. Signal 0 asks whether the holder of a lock is alive.
+static const int user_calls[] = {
+    SYS_openat, SYS_newfstatat, SYS_statx, SYS_getdents64, SYS_pread64, SYS_pwrite64, SYS_preadv,
+    SYS_ftruncate, SYS_fsync, SYS_fdatasync, SYS_renameat, SYS_renameat2, SYS_linkat, SYS_unlinkat,
+    SYS_mkdirat, SYS_utimensat, SYS_fchmod, SYS_fchown, SYS_fchmodat, SYS_statfs, SYS_fstatfs,
+    SYS_readlinkat, SYS_faccessat, SYS_getcwd, SYS_flock, SYS_fadvise64, SYS_copy_file_range,
+    SYS_inotify_add_watch, SYS_inotify_rm_watch, SYS_inotify_init1, SYS_eventfd2, SYS_epoll_create1,
+    SYS_mmap, SYS_mprotect, SYS_clone, SYS_clone3, SYS_set_robust_list, SYS_rseq,
+    SYS_prlimit64, SYS_sched_getaffinity, SYS_sigaltstack, SYS_membarrier, SYS_uname, SYS_sysinfo,
+    SYS_getgroups, SYS_msync,
+#ifdef SYS_open
+    SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_unlink, SYS_rename, SYS_mkdir,
+#endif
+};
 
-int martlet_confine_calls(enum martlet_role role) {
-    if (role != MARTLET_ROLE_NETWORK) return EINVAL;
-    struct sock_filter filter[16 + 2 * CALL_COUNT];
-    unsigned short length = 0;
+enum {
+    NETWORK_COUNT = sizeof network_calls / sizeof network_calls[0],
+    USER_COUNT = sizeof user_calls / sizeof user_calls[0],
+};
 
 #define EMIT(...) filter[length++] = (struct sock_filter)__VA_ARGS__
+
+static unsigned short allow(struct sock_filter *filter, unsigned short length, const int *calls, int count) {
+    for (int i = 0; i < count; i++) {
+        EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i], 0, 1));
+        EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    }
+    return length;
+}
+
+int martlet_confine_calls(enum martlet_role role) {
+    struct sock_filter filter[24 + 2 * (NETWORK_COUNT + USER_COUNT)];
+    unsigned short length = 0;
+
     EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)));
     EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, THIS_ARCHITECTURE, 1, 0));
     EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
@@ -136,16 +164,25 @@ int martlet_confine_calls(enum martlet_role role) {
     EMIT(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1));
     EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
 #endif
-    for (int i = 0; i < CALL_COUNT; i++) {
-        EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)network_calls[i], 0, 1));
+    length = allow(filter, length, network_calls, NETWORK_COUNT);
+    switch (role) {
+    case MARTLET_ROLE_NETWORK:
+        // mmap and mprotect, unless for executable memory: the protection is their third argument.
+        EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 1, 0));
+        EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 3));
+        EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])));
+        EMIT(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 1, 0));
         EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+        break;
+    case MARTLET_ROLE_USER:
+        length = allow(filter, length, user_calls, USER_COUNT);
+        EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_kill, 0, 3));
+        EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])));
+        EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1));
+        EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+        break;
+    default: return EINVAL;
     }
-    // mmap and mprotect, unless for executable memory: the protection is their third argument.
-    EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 1, 0));
-    EMIT(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 3));
-    EMIT(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])));
-    EMIT(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 1, 0));
-    EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
     EMIT(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
 #undef EMIT
 

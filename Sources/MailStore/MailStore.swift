@@ -389,3 +389,10 @@ package final class MailStore {
         try await changeState { $0.hasDefaults = true }
     }
 }
+
+extension MailStore {
+    /// For the log: which path could not be used, whose it is and which mode it has.
+    package static func describe(_ error: SystemError, at path: [UInt8]) -> String {
+        StoreContext.describe(error, at: path)
+    }
+}

@@ -1,3 +1,4 @@
+import Bytes
 import CLinux
 import Glibc
 package import Posix
@@ -33,6 +34,41 @@ package enum Sandbox {
         }
         try check("prctl", martlet_undumpable())
         try check("seccomp", martlet_confine_calls(MARTLET_ROLE_NETWORK))
+    }
+
+    /// For martlet-user, before its first thread and its first session: only these directories, and
+    /// what libc needs to convert charsets.
+    package static func confineUser(to directories: [[UInt8]]) throws(SystemError) {
+        try check("prctl", martlet_no_new_privileges())
+        let ruleset = martlet_landlock_begin()
+        if ruleset >= 0 {
+            for directory in directories { try allow(ruleset, directory, isReadOnly: false) }
+            for directory in libraryDirectories { try allow(ruleset, directory, isReadOnly: true) }
+            try check("landlock_restrict_self", martlet_landlock_enforce(ruleset))
+        } else {
+            Log.warning("event=no-landlock errno=\(errno)")
+        }
+        try check("prctl", martlet_undumpable())
+        try check("seccomp", martlet_confine_calls(MARTLET_ROLE_USER))
+    }
+
+    /// Where libc has its charset tables and the libraries that these need.
+    private static let libraryDirectories = [[UInt8]("/usr/lib"), [UInt8]("/lib")]
+
+    private static func allow(
+        _ ruleset: CInt,
+        _ directory: [UInt8],
+        isReadOnly: Bool
+    ) throws(SystemError) {
+        let error = unsafe (directory + [0]).withUnsafeBytes {
+            unsafe martlet_landlock_allow(
+                ruleset,
+                $0.baseAddress?.assumingMemoryBound(to: CChar.self),
+                isReadOnly ? 1 : 0
+            )
+        }
+        // A directory that is not there needs no rule.
+        if error != ENOENT { try check("landlock_add_rule", error, path: directory) }
     }
 
     private static func check(

@@ -27,8 +27,9 @@ int martlet_landlock_allow(int ruleset, const char *path, int read_only);
 /// Puts the ruleset into force, for this thread and all started later, and closes it.
 int martlet_landlock_enforce(int ruleset);
 
-/// What `martlet_confine_calls` leaves: only work on descriptors that are there or are passed.
-enum martlet_role { MARTLET_ROLE_NETWORK };
+/// What `martlet_confine_calls` leaves. Network: only work on descriptors that are there or are
+/// passed. User: that, and files, locks, inotify and threads; no sockets, no exec.
+enum martlet_role { MARTLET_ROLE_NETWORK, MARTLET_ROLE_USER };
 
 /// Lets only the system calls of a role through (seccomp); others fail with EPERM, so that what
 /// libc tries and can do without does not kill. Needs `martlet_no_new_privileges` before.
