@@ -147,7 +147,9 @@ extension Session {
             left -= taken
             guard left == 0 || chunk.count >= Limits.uploadChunkBytes else { continue }
             if failure == nil {
-                do throws(StoreError) { try await upload.mailbox.write(chunk, to: upload.staged) } catch {
+                do throws(StoreError) {
+                    try await upload.mailbox.write(chunk, to: upload.staged)
+                } catch {
                     failure = CommandFailure(error)
                 }
             }

@@ -116,7 +116,8 @@ extension Session {
     // MARK: The tree
 
     //  create = "CREATE" SP mailbox [SP "(USE" SP "(" use-attr… "))"]        RFC 9051 §6.3.4, RFC 6154
-    func create(_ name: MailboxName, _ uses: [SpecialUse]) async throws(CommandFailure) -> Completion
+    func create(_ name: MailboxName, _ uses: [SpecialUse]) async throws(CommandFailure)
+        -> Completion
     {
         let path = try pathToCreate(name)
         guard !path.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
@@ -158,7 +159,8 @@ extension Session {
     //  rename = "RENAME" SP mailbox SP mailbox                               RFC 9051 §6.3.6
     //
     //  INBOX stays, empty, and its mail moves into a new mailbox.
-    func rename(_ old: MailboxName, to new: MailboxName) async throws(CommandFailure) -> Completion {
+    func rename(_ old: MailboxName, to new: MailboxName) async throws(CommandFailure) -> Completion
+    {
         let oldPath = try path(old)
         let newPath = try pathToCreate(new)
         guard !newPath.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
@@ -203,7 +205,8 @@ extension Session {
     // MARK: STATUS
 
     //  status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"   RFC 9051 §6.3.11
-    func status(_ name: MailboxName, _ items: [StatusItem]) async throws(CommandFailure) -> Completion
+    func status(_ name: MailboxName, _ items: [StatusItem]) async throws(CommandFailure)
+        -> Completion
     {
         let path = try path(name)
         try await appendStatus(path, items)

@@ -20,7 +20,8 @@ extension Session {
         )
         if program.needsDates { await view.mailbox.loadDates(view.uids) }
         let found = try await matches(program, view)
-        let numbers = command.kind == .uid ? found.map { view.uids[$0] } : found.map { UInt32($0 + 1) }
+        let numbers =
+            command.kind == .uid ? found.map { view.uids[$0] } : found.map { UInt32($0 + 1) }
         guard let returns = command.returns else {
             output.append("SEARCH", numbers: numbers)
             return Completion("Searched")
@@ -46,7 +47,9 @@ extension Session {
         for index in view.uids.indices {
             let uid = view.uids[index]
             let table = view.mailbox.table
-            if row >= table.count || table.uids[row] != uid { row = table.row(of: uid) ?? table.count }
+            if row >= table.count || table.uids[row] != uid {
+                row = table.row(of: uid) ?? table.count
+            }
             guard row < table.count else { continue }
             let facts = facts(index, uid, row, view)
             row += 1

@@ -39,7 +39,8 @@ enum MailboxAliases {
                 "unerwünscht", "junk-e-mail", "spamverdacht", "indésirables",
                 "courrier indésirable", "pourriel", "correo no deseado", "no deseado",
                 "posta indesiderata", "indesiderata", "ongewenste e-mail", "lixo eletrônico",
-                "skräppost", "søppelpost", "uønsket", "roskaposti", "niechciane", "nevyžádaná pošta",
+                "skräppost", "søppelpost", "uønsket", "roskaposti", "niechciane",
+                "nevyžádaná pošta",
                 "спам", "垃圾邮件", "迷惑メール",
             ]
         ),

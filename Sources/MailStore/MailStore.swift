@@ -122,7 +122,8 @@ package final class MailStore {
         let disk = mailbox.disk
         let path = mailbox.path
         guard !path.isInbox else { return (try? disk.directory.status(.init("cur"))) != nil }
-        let name = disk.directory.path.split(separator: UInt8(ascii: "/")).last.map(Array.init) ?? []
+        let name =
+            disk.directory.path.split(separator: UInt8(ascii: "/")).last.map(Array.init) ?? []
         return await context.pool.run {
             guard let there = try? root.statusFollowingLinks(name),
                 let open = try? disk.directory.status()

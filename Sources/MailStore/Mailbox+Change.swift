@@ -323,7 +323,6 @@ extension Mailbox {
         throw .messageGone
     }
 
-
     /// Looks up internal dates that are not known yet. What is gone meanwhile keeps none.
     package func loadDates(_ uids: [UInt32]) async {
         var missing: [(uid: UInt32, directory: Directory, name: [UInt8])] = []
@@ -342,7 +341,6 @@ extension Mailbox {
             if let date, let row = table.row(of: entry.uid) { table.dates[row] = date }
         }
     }
-
 
     // MARK: Copy
 
@@ -461,7 +459,8 @@ extension Mailbox {
             var results: [Success?] = []
             var left = budget
             for place in list {
-                guard let place, let content = try? MessageFile.read(place.name, in: place.directory)
+                guard let place,
+                    let content = try? MessageFile.read(place.name, in: place.directory)
                 else {
                     results.append(nil)
                     continue
@@ -479,7 +478,8 @@ extension Mailbox {
         _ uids: [UInt32],
         _ count: @escaping @Sendable ([UInt8]) -> Int
     ) async {
-        var missing = uids.filter { uid in table.row(of: uid).map { table.sizes[$0] < 0 } ?? false }[...]
+        var missing = uids.filter { uid in table.row(of: uid).map { table.sizes[$0] < 0 } ?? false
+        }[...]
         while !missing.isEmpty {
             let batch = missing.prefix(256)
             let sizes = await process(batch, budget: 4 << 20) { _, content in

@@ -269,7 +269,6 @@ package final class Mailbox {
         }
     }
 
-
     /// Takes over what a scan found; sessions learn the differences.
     private func merge(_ snapshot: MailboxDisk.Snapshot) {
         let isFirst = uidValidity == 0

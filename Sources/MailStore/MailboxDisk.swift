@@ -299,7 +299,8 @@ package final class MailboxDisk: @unchecked Sendable {
         let knownCount = uidList.list?.recordCount
         let knownNext = uidList.list?.nextUID
         try refreshLists(lock)
-        var needsScan = knownNext != nil && (list.nextUID != knownNext || list.recordCount != knownCount)
+        var needsScan =
+            knownNext != nil && (list.nextUID != knownNext || list.recordCount != knownCount)
         if knownNext == nil { needsScan = true }
         // Meanings of letters reach the disk before any name that carries them.
         var placed: [(flags: FlagLetters.Known, beyond: [Int])?] = []
@@ -380,7 +381,8 @@ package final class MailboxDisk: @unchecked Sendable {
         var flags = item.flags
         var beyond: [Int] = []
         for name in item.keywords {
-            guard let index = try? keywordsFile.keywords.allocate(name, unnamedLetters: lettersInUse)
+            guard
+                let index = try? keywordsFile.keywords.allocate(name, unnamedLetters: lettersInUse)
             else { return nil }
             if index < Maildir.Limits.keywordLetterCount {
                 flags.insert(.keyword(index))

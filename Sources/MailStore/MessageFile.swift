@@ -13,7 +13,8 @@ package struct MessageContent: Sendable {
 /// Reads message files. In jobs.
 enum MessageFile {
     /// The content and date of a file; nil where it is not there.
-    static func read(_ name: [UInt8], in directory: Directory) throws(StoreError) -> MessageContent? {
+    static func read(_ name: [UInt8], in directory: Directory) throws(StoreError) -> MessageContent?
+    {
         do throws(SystemError) {
             // Symbolic links to messages are served; not blocking, in case it leads to a FIFO.
             let file = try directory.openFollowingLinks(name, O_RDONLY | O_NONBLOCK)

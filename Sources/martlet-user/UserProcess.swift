@@ -149,7 +149,8 @@ final class UserProcess {
             await session.run(tag: tag, leftover: leftover)
             Log.info("event=session-end user=\(user) session=\(connection.session)")
             self.sessions[number] = nil
-            do throws(ChannelFailure) { try await self.channel.send(.ended(session: number)) } catch {
+            do throws(ChannelFailure) { try await self.channel.send(.ended(session: number)) } catch
+            {
                 // martletd is gone; `obey` has seen it too.
             }
             self.linger()
