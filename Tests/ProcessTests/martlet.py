@@ -604,7 +604,11 @@ class Server:
 
 
 def _is_ours(pid):
-    return (command_of(pid) or [""])[0].startswith(SCRATCH)
+    """Whether it runs an executable of this test run."""
+    try:
+        return os.readlink("/proc/%d/exe" % pid).startswith(SCRATCH + "/")
+    except OSError:
+        return False
 
 
 def _address(text):
