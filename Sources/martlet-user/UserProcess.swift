@@ -165,9 +165,11 @@ final class UserProcess {
             at: .after(seconds: Int(clamping: settings.lingerSeconds))
         ) { [weak self] in
             guard let self, self.sessions.isEmpty else { return }
+            // Counted now: a session that comes before the task runs must not be in it.
+            let received = self.received
             Task {
                 do throws(ChannelFailure) {
-                    try await self.channel.send(.idle(received: self.received))
+                    try await self.channel.send(.idle(received: received))
                 } catch {
                     // martletd is gone; `obey` has seen it too.
                 }

@@ -33,6 +33,8 @@ final class UserProcess {
     let role: Role<UserRequest, UserReport>
     private var sentCount: UInt32 = 0
     private var openings: [UInt32: Answer<Bool>] = [:]
+    /// Sessions given and not reported ended.
+    private var live: Set<UInt32> = []
     /// Takes no more sessions: told to exit, refused, or dead.
     private(set) var isLeaving = false
     private let ended = Answer<Bool>()
@@ -59,6 +61,7 @@ final class UserProcess {
         let number = sentCount
         let answer = Answer<Bool>()
         openings[number] = answer
+        live.insert(number)
         role.tell(
             .openSession(
                 SessionOpening(
@@ -102,10 +105,13 @@ final class UserProcess {
             for answer in openings.values { answer.give(false) }
             openings.removeAll()
         case .opened(let session): openings.removeValue(forKey: session)?.give(true)
-        case .declined(let session): openings.removeValue(forKey: session)?.give(false)
-        case .ended: break
+        case .declined(let session):
+            live.remove(session)
+            openings.removeValue(forKey: session)?.give(false)
+        case .ended(let session): live.remove(session)
         case .idle(let received):
-            guard received == sentCount else { return }
+            // Both, because a session may begin between the thought and the sending.
+            guard received == sentCount, live.isEmpty else { return }
             leave()
             role.tell(.exit)
         }
