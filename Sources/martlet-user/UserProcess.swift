@@ -28,9 +28,8 @@ final class UserProcess {
     private static let sessionCountMax = 1_000
 
     init() throws(SystemError) {
-        // A lease that is broken tells by SIGIO, and a closed socket by an error.
+        // A lease that is broken tells by SIGIO, which would end the process.
         signal(SIGIO, SIG_IGN)
-        signal(SIGPIPE, SIG_IGN)
         signals = try SignalWatch([SIGTERM, SIGINT])
         channel = try Channel(OwnedDescriptor(channelDescriptor))
     }
