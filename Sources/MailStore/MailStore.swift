@@ -43,6 +43,9 @@ package final class MailStore {
     /// Live mailboxes without a session, the longest idle first.
     private var idle: [MailboxPath] = []
     private let changes = Turnstile()
+    private let stateChanges = Turnstile()
+    /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
+    package let firstLogin = Turnstile()
     private var opening: [MailboxPath: Signal] = [:]
     private var state: StateFile?
 
@@ -366,6 +369,8 @@ package final class MailStore {
     }
 
     private func changeState(_ change: (inout StateFile) -> Void) async throws(StoreError) {
+        await stateChanges.enter()
+        defer { stateChanges.leave() }
         var changed = try await loadedState()
         let before = changed
         change(&changed)
