@@ -88,7 +88,7 @@ let package = Package(
         tests("MailStoreTests", on: ["Bytes", "Posix", "Maildir", "MailStore"]),
         tests(
             "IMAPSessionTests",
-            on: ["Bytes", "Posix", "IMAPWire", "MailStore", "IMAPSession"]
+            on: ["Bytes", "Posix", "IMAPWire", "Maildir", "MailStore", "IMAPSession"]
         ),
         tests("IMAPLoginTests", on: ["Bytes", "Posix", "IMAPLogin", "Privsep"]),
     ]

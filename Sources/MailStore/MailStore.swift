@@ -72,6 +72,14 @@ package final class MailStore {
             && (exists("courierimapuiddb") || exists("courierimapsubscribed"))
     }
 
+    /// Gives up what the kernel holds for the store. No session uses it any more.
+    package func close() {
+        for mailbox in live.values { mailbox.unwatch() }
+        live = [:]
+        idle = []
+        context.inotify?.stop()
+    }
+
     // MARK: Mailboxes
 
     /// The mailboxes that exist now.
