@@ -149,7 +149,10 @@ package final class MailStore {
         do throws(SystemError) {
             let disk = try await context.pool.run { () throws(SystemError) -> MailboxDisk? in
                 let tree = try MailboxTree(root: root)
-                guard let entry = tree.entries[path] else { return nil }
+                guard let entry = tree.entries[path] else {
+                    try Self.checkAccess(path, tree.encoding, root)
+                    return nil
+                }
                 let directory = try MailboxTree.open(entry, root: root)
                 let disk = try MailboxDisk(directory, root: root, names: names)
                 try disk.cleanUp()
@@ -161,6 +164,21 @@ package final class MailStore {
             if error.isMissing { throw .noSuchMailbox }
             context.logFailure(.system(error), root)
             throw StoreError(error)
+        }
+    }
+
+    /// A mailbox that cannot be entered is not in the tree; throws why, where that is so.
+    private nonisolated static func checkAccess(
+        _ path: MailboxPath,
+        _ encoding: NameEncoding,
+        _ root: Directory
+    ) throws(SystemError) {
+        guard let name = try? path.storageName(encoding) else { return }
+        do throws(SystemError) {
+            let directory = [UInt8(ascii: ".")] + name
+            _ = try root.statusFollowingLinks(directory + [UInt8]("/cur"))
+        } catch {
+            if !error.isMissing { throw error }
         }
     }
 
