@@ -36,17 +36,15 @@ extension Mailbox {
     private func apply(_ result: MailboxDisk.AdmissionResult, arrived: [FileLocation]) {
         keywords = result.keywords
         uidNext = max(uidNext, result.nextUID)
-        var found: [(message: FoundMessage, beyond: [Int], isArrival: Bool)] = []
-        for (index, admitted) in result.messages.enumerated() {
-            if case .message(let message, let beyond) = admitted {
-                found.append((message, beyond, index < arrived.count))
-            }
+        var found: [(message: FoundMessage, beyond: [Int])] = []
+        for case .message(let message, let beyond) in result.messages {
+            found.append((message, beyond))
         }
         found.sort { $0.message.uid < $1.message.uid }
-        for (message, beyond, isArrival) in found where message.uid > table.uids.last ?? 0 {
+        for (message, beyond) in found where message.uid > table.uids.last ?? 0 {
             table.append(message, modseq: nextModseq())
             if !beyond.isEmpty { table.beyond[message.uid] = beyond }
-            if isArrival || !message.flags.contains(.seen) { unclaimedRecent.insert(message.uid) }
+            unclaimedRecent.insert(message.uid)
         }
         arrivals.removeAll { arrived.contains($0) }
     }
