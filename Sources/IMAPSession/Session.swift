@@ -274,7 +274,7 @@ package final class Session {
             guard let selected else { throw .bad("No mailbox is selected") }
             if selected.mailbox.isGone { throw .refused(.nonexistent, "Mailbox is gone") }
             if selected.isReadOnly, body.changesSelectedMailbox {
-                throw .refused(nil, "Mailbox is opened read-only")
+                throw .refused(.readOnly, "Mailbox is opened read-only")
             }
         }
         if !isFetching(body) { piecewise = nil }

@@ -202,7 +202,7 @@ final class TranscriptRun {
         case .action(let action):
             try maildir.perform(action)
             try await settle()
-        case .disk(let directory, let patterns): try check(directory, patterns, step)
+        case .disk(let directory, let patterns): try await check(directory, patterns, step)
         case .check(let smaller, let larger):
             let numbers = [smaller, larger].map {
                 UInt64(String(decoding: LinePattern.filled($0, bindings), as: UTF8.self))
@@ -374,13 +374,26 @@ final class TranscriptRun {
         _ directory: String,
         _ patterns: [[UInt8]],
         _ step: Transcript.Step
-    ) throws {
-        let names = try maildir.names(directory)
-        guard names.count == patterns.count else { return fail(step, "there: \(names)") }
-        for (name, pattern) in zip(names, patterns)
-        where !LinePattern(pattern).matches(Array(name.utf8), &bindings) {
-            return fail(step, "there: \(names)")
+    ) async throws {
+        // What is not needed any more is removed behind the answer.
+        let deadline = Instant.after(seconds: 10)
+        var names = try maildir.names(directory)
+        while !matches(names, patterns) {
+            if Instant.now > deadline { return fail(step, "there: \(names)") }
+            await EventLoop.sleep(milliseconds: 2)
+            names = try maildir.names(directory)
         }
+    }
+
+    private func matches(_ names: [String], _ patterns: [[UInt8]]) -> Bool {
+        var bound = bindings
+        guard names.count == patterns.count,
+            zip(names, patterns).allSatisfy({
+                LinePattern($1).matches(Array($0.utf8), &bound)
+            })
+        else { return false }
+        bindings = bound
+        return true
     }
 
     private func checkEnd() async {
@@ -443,24 +456,31 @@ final class TranscriptRun {
             try await send(name, texts, literals, step)
             guard let client = clients[name] else { return }
             let tag = texts[0].split(separator: 32).first.map(Array.init) ?? []
+            let isDone = String(decoding: texts[0], as: UTF8.self).uppercased() == "DONE"
             while let line = await client.response(within: client.isIdling ? 150 : patience) {
                 rewriting.add(name, line)
-                if !client.isIdling, line.isTagged(tag) || texts[0].hasPrefix("DONE") { break }
+                if !client.isIdling, line.isTagged(tag) || isDone && !line.isUntagged { break }
             }
+            await collectIdle(except: name)
         case .action:
             rewriting.flush()
             rewriting.keep(step)
             try await perform(step)
-            for name in transcript.sessions {
-                guard let client = clients[name], client.isIdling else { continue }
-                while let line = await client.response(within: 150) { rewriting.add(name, line) }
-            }
+            await collectIdle(except: "")
         case .disk(let directory, _):
             rewriting.flush()
             rewriting.disk(directory, try maildir.names(directory), step)
         case .check, .closed:
             rewriting.flush()
             rewriting.keep(step)
+        }
+    }
+
+    /// What sessions in IDLE were told.
+    private func collectIdle(except active: String) async {
+        for name in transcript.sessions where name != active {
+            guard let client = clients[name], client.isIdling else { continue }
+            while let line = await client.response(within: 100) { rewriting?.add(name, line) }
         }
     }
 }
