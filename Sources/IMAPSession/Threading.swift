@@ -38,7 +38,9 @@ struct ThreadForest {
         self.messages = messages
         containers = messages.indices.map { Container(message: $0) }
         var bySubject: [[UInt8]: [Int]] = [:]
-        for index in messages.indices { bySubject[messages[index].subject, default: []].append(index) }
+        for index in messages.indices {
+            bySubject[messages[index].subject, default: []].append(index)
+        }
         for group in bySubject.values {
             let sorted = group.sorted { precedes($0, $1) }
             containers[sorted[0]].children = Array(sorted.dropFirst())
