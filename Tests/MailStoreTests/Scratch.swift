@@ -197,3 +197,29 @@ extension FlagsDelta {
         FlagsDelta(mode: .add, system: flags, keywords: keywords.map { Array($0.utf8) })
     }
 }
+
+/// One after the other: some measure how long the loop is kept from other work.
+@Suite(.serialized)
+enum AllTests {}
+
+/// Tasks that run at once.
+@EventLoop
+final class Crew {
+    private var running = 0
+    private var failures: [any Error] = []
+    private let finished = Signal()
+
+    func add(_ body: @escaping @EventLoop () async throws -> Void) {
+        running += 1
+        Task {
+            do { try await body() } catch { failures.append(error) }
+            running -= 1
+            finished.fire()
+        }
+    }
+
+    func wait() async throws {
+        while running > 0 { await finished.wait() }
+        if let failure = failures.first { throw failure }
+    }
+}
