@@ -232,7 +232,7 @@ package final class MailboxDisk: @unchecked Sendable {
 
     private func commit(_ lock: DotLock) throws(MaildirError) {
         try keywordsFile.commit(lock)
-        if list.isChanged || list.needsRewrite { try uidList.commit(lock) }
+        if uidList.isCommitDue { try uidList.commit(lock) }
     }
 
     /// Returns whether a file was left out because it seemed to have a writer still: its closing is
@@ -376,7 +376,10 @@ package final class MailboxDisk: @unchecked Sendable {
         }
         let keywords = keywordsFile.keywords
         var messages = MessageTable()
+        // What a failed write left in the file is not for sure on the disk: nobody is told.
+        let end = min(list.nextUID, uidList.doubtfulFrom ?? .max)
         for record in 0..<list.recordCount where entryOfRecord[record] >= 0 && list.isLive(record) {
+            if list.uid(record) >= end { break }
             let message = listing.message(Int(entryOfRecord[record]), uid: list.uid(record))
             messages.append(message, modseq: 0)
             let beyond = keywords.beyond(message.base)
@@ -384,7 +387,7 @@ package final class MailboxDisk: @unchecked Sendable {
         }
         return Snapshot(
             uidValidity: list.header.uidValidity,
-            nextUID: list.nextUID,
+            nextUID: end,
             guid: list.header.guid ?? [],
             messages: messages,
             keywords: keywords,
@@ -772,7 +775,7 @@ package final class MailboxDisk: @unchecked Sendable {
     private func compactList(_ lock: DotLock) throws(MaildirError) {
         guard uidList.list?.needsRewrite == true else { return }
         _ = try uidList.refresh(in: directory)
-        if uidList.list?.needsRewrite == true { try uidList.commit(lock) }
+        if uidList.isCommitDue { try uidList.commit(lock) }
     }
 
     private func remove(
