@@ -81,7 +81,7 @@ let package = Package(
         tests("BytesTests", on: ["Bytes"]),
         tests("PosixTests", on: ["Bytes", "Posix"]),
         tests("ConfigurationTests", on: ["Bytes", "Posix", "Configuration"]),
-        tests("PrivsepTests", on: ["Bytes", "Posix", "Privsep"]),
+        tests("PrivsepTests", on: ["Bytes", "Posix", "Privsep", "PAM", "TLS"]),
         tests("IMAPWireTests", on: ["Bytes", "IMAPWire"]),
         tests("InternetMessageTests", on: ["Bytes", "InternetMessage"]),
         tests("MaildirTests", on: ["Bytes", "Posix", "Maildir"]),

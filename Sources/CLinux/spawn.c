@@ -65,6 +65,9 @@ static void become(const char *path, char *const argv[], char *const envp[], con
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     umask(077);
+    // A session of its own: Ctrl-C at martletd's terminal is martletd's to handle, and what the
+    // child starts (a PAM module's helper) can be killed together with it.
+    setsid();
 
     failure.step = STEP_CHDIR;
     if (chdir("/") < 0) goto failed;

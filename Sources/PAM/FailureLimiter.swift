@@ -21,12 +21,13 @@ package struct FailureLimiter {
     package static let userBurst = 60
     static let userStepMilliseconds = 3_000
     /// Addresses and users remembered. Each costs about 100 bytes.
-    static let entryCountMax = 20_000
+    package static let entryCountMax = 20_000
     /// How long an address is known to be a user's own.
     static let knownMilliseconds = 7 * 86_400 * 1_000
 
     private var cleanAt: [Key: Instant] = [:]
     private var known: [Pair: Instant] = [:]
+    private var sweptAt: Instant?
 
     private enum Key: Hashable {
         case address([UInt8])
@@ -38,7 +39,11 @@ package struct FailureLimiter {
         let address: [UInt8]
     }
 
-    package init() {}
+    private let entryCountMax: Int
+
+    package init(entryCountMax: Int = FailureLimiter.entryCountMax) {
+        self.entryCountMax = entryCountMax
+    }
 
     /// What counts as one address: all of an IPv4 address, the network of an IPv6 one (a
     /// household has 2^64 of them). Text, as in the log, without the port.
@@ -57,12 +62,12 @@ package struct FailureLimiter {
     package func allows(user: [UInt8], _ connection: ConnectionInfo, now: Instant = .now) -> Bool {
         let address = Self.bucket(of: connection)
         if !connection.isLoopback,
-            debt(.address(address), now) >= Self.addressBurst * Self.addressStepMilliseconds
+            debt(.address(address), now) > (Self.addressBurst - 1) * Self.addressStepMilliseconds
         {
             return false
         }
         if let until = known[Pair(user: user, address: address)], until > now { return true }
-        return debt(.user(user), now) < Self.userBurst * Self.userStepMilliseconds
+        return debt(.user(user), now) <= (Self.userBurst - 1) * Self.userStepMilliseconds
     }
 
     package mutating func failed(
@@ -80,9 +85,9 @@ package struct FailureLimiter {
         _ connection: ConnectionInfo,
         now: Instant = .now
     ) {
-        if known.count >= Self.entryCountMax {
-            known = known.filter { $0.value > now }
-            if known.count >= Self.entryCountMax, let any = known.keys.first { known[any] = nil }
+        if known.count >= entryCountMax {
+            sweep(now)
+            if known.count >= entryCountMax, let any = known.keys.first { known[any] = nil }
         }
         let pair = Pair(user: user, address: Self.bucket(of: connection))
         known[pair] = now.adding(milliseconds: Self.knownMilliseconds)
@@ -98,21 +103,32 @@ package struct FailureLimiter {
         guard !connection.isLoopback else { return Self.delayMillisecondsMin }
         let steps =
             debt(.address(Self.bucket(of: connection)), now) / Self.addressStepMilliseconds
-        return min(Self.delayMillisecondsMin << (steps / 8), Self.delayMillisecondsMax)
+        return min(Self.delayMillisecondsMin << min(steps / 8, 8), Self.delayMillisecondsMax)
     }
 
     package static let delayMillisecondsMin = 2_000
     package static let delayMillisecondsMax = 8_000
 
+    /// How much is remembered now.
+    var entryCount: Int { cleanAt.count + known.count }
+
     private func debt(_ key: Key, _ now: Instant) -> Int {
         cleanAt[key]?.milliseconds(since: now) ?? 0
     }
 
+    /// Forgets what is clean; not more often than each second, as it looks at all of it.
+    private mutating func sweep(_ now: Instant) {
+        if let sweptAt, now.milliseconds(since: sweptAt) < 1_000 { return }
+        sweptAt = now
+        cleanAt = cleanAt.filter { $0.value > now }
+        known = known.filter { $0.value > now }
+    }
+
     private mutating func add(_ key: Key, _ step: Int, _ now: Instant) {
-        if cleanAt[key] == nil, cleanAt.count >= Self.entryCountMax {
-            cleanAt = cleanAt.filter { $0.value > now }
+        if cleanAt[key] == nil, cleanAt.count >= entryCountMax {
+            sweep(now)
             // Full of live entries: the next best goes, at no cost to the attempt in hand.
-            if cleanAt.count >= Self.entryCountMax, let any = cleanAt.keys.first {
+            if cleanAt.count >= entryCountMax, let any = cleanAt.keys.first {
                 cleanAt[any] = nil
             }
         }

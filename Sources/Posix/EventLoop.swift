@@ -37,6 +37,8 @@ package actor EventLoop {
     package nonisolated static func run(
         _ body: @escaping @EventLoop @Sendable () async -> Void
     ) -> Never {
+        // A peer that is gone shows as an error of the write (OpenSSL and standard error use write()).
+        signal(SIGPIPE, SIG_IGN)
         // A continuation that is resumed goes through the global executor before it comes back to
         // its actor. Here that is this loop too, so no thread is ever started.
         unsafe martlet_take_global_jobs { job in

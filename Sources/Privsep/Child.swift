@@ -95,6 +95,13 @@ package final class Child {
 
     package var hasEnded: Bool { end != nil }
 
+    /// Signals the child and what it started. It leads a group of its own, whose number nobody
+    /// else can have before the child is reaped.
+    package func signalGroup(_ number: CInt) {
+        guard end == nil else { return }
+        _ = kill(-pid, number)
+    }
+
     package func signal(_ number: CInt) {
         guard end == nil else { return }
         _ = martlet_pidfd_signal(pidfd.raw, number)

@@ -33,6 +33,7 @@ package enum Sandbox {
             }
         }
         try check("prctl", martlet_undumpable())
+        try check("prctl", martlet_die_with_parent())
         try check("seccomp", martlet_confine_calls(MARTLET_ROLE_NETWORK))
     }
 

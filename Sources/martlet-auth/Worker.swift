@@ -65,7 +65,7 @@ final class Worker {
 
     private func kill() {
         isBroken = true
-        child.signal(9)
+        child.signalGroup(9)
         channel.close()
     }
 }

@@ -28,9 +28,8 @@ final class UserProcess {
     private static let sessionCountMax = 1_000
 
     init() throws(SystemError) {
-        // A lease that is broken tells by SIGIO, and a closed socket by an error.
+        // A lease that is broken tells by SIGIO, which would end the process.
         signal(SIGIO, SIG_IGN)
-        signal(SIGPIPE, SIG_IGN)
         signals = try SignalWatch([SIGTERM, SIGINT])
         channel = try Channel(OwnedDescriptor(channelDescriptor))
     }
@@ -165,9 +164,11 @@ final class UserProcess {
             at: .after(seconds: Int(clamping: settings.lingerSeconds))
         ) { [weak self] in
             guard let self, self.sessions.isEmpty else { return }
+            // Counted now: a session that comes before the task runs must not be in it.
+            let received = self.received
             Task {
                 do throws(ChannelFailure) {
-                    try await self.channel.send(.idle(received: self.received))
+                    try await self.channel.send(.idle(received: received))
                 } catch {
                     // martletd is gone; `obey` has seen it too.
                 }

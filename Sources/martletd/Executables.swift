@@ -113,6 +113,7 @@ final class Role<Request: ChannelMessage, Report: ChannelMessage> {
     let child: Child
     let channel: Channel<Request, Report>
     private(set) var isReady = false
+    private var isCondemned = false
 
     init(_ name: String, _ child: Child, _ channel: Channel<Request, Report>) {
         self.name = name
@@ -127,8 +128,7 @@ final class Role<Request: ChannelMessage, Report: ChannelMessage> {
     func tell(_ message: Request, descriptor: CInt? = nil) {
         do throws(ChannelFailure) {
             guard try !channel.trySend(message, descriptor: descriptor) else { return }
-            Log.error("event=misbehaviour process=\(name) pid=\(child.pid) reason=not-reading")
-            child.signal(SIGKILL)
+            misbehaved("not reading")
         } catch {
             // It is gone; whoever waits for its end hears of it.
         }
@@ -141,11 +141,20 @@ final class Role<Request: ChannelMessage, Report: ChannelMessage> {
             return try await channel.receive()
         } catch {
             if error != .closed {
-                Log.error("event=misbehaviour process=\(name) pid=\(child.pid) reason=\(error)")
-                child.signal(SIGKILL)
+                misbehaved("\(error)")
             }
             return nil
         }
+    }
+
+    /// It did what it must not do: nothing more is expected of it.
+    func misbehaved(_ reason: String) {
+        guard !isCondemned else { return }
+        isCondemned = true
+        let text = Array(reason.utf8).quotedForLog
+        Log.error("event=misbehaviour process=\(name) pid=\(child.pid) reason=\(text)")
+        child.signal(SIGKILL)
+        channel.close()
     }
 
     /// Waits for its end once its channel has ended, with a little patience.

@@ -32,7 +32,11 @@ final class Supervisor {
     /// Approvals seen, by uid; see `AuthRequest.userEnded`.
     private var approvals: [UInt32: UInt64] = [:]
     private var isStopping = false
+    /// Unknown tickets, by the pid of the martlet-login that sent them.
+    private var noTicketCounts: [Int32: Int] = [:]
 
+    /// A ticket can be late, or of a martlet-auth that died; so many are made up.
+    private static let noTicketCountMax = 100
     /// A child that dies at once is started again ever more slowly.
     private static let restartMillisecondsMin = 100
     private static let restartMillisecondsMax = 10_000
@@ -197,6 +201,7 @@ final class Supervisor {
                     Task { await self.startSession(start, socket, for: role) }
                 }
             }
+            noTicketCounts[role.child.pid] = nil
             if logins[index] === role { logins[index] = nil }
         }
     }
@@ -232,6 +237,10 @@ final class Supervisor {
     ) async {
         guard let account = await tickets?.spend(start.ticket) else {
             Log.warning("event=no-ticket session=\(start.connection.session)")
+            noTicketCounts[login.child.pid, default: 0] += 1
+            if noTicketCounts[login.child.pid, default: 0] > Self.noTicketCountMax {
+                login.misbehaved("making up tickets")
+            }
             return login.tell(.sessionFailed(request: start.request))
         }
         let isOpen = await users.open(account, start, socket)

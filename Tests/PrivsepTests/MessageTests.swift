@@ -222,8 +222,8 @@ struct MessageTests {
     @Test("no change of one byte traps", arguments: samples)
     func mutated(_ sample: Sample) {
         var generator = SystemRandomNumberGenerator()
-        for index in 0..<min(sample.frame.count, 700) {
-            for value: UInt8 in [0, 1, 0x7F, 0x80, 0xFF, .random(in: 0...255, using: &generator)] {
+        for index in 0..<min(sample.frame.count, 300) {
+            for value: UInt8 in [0, 0x80, 0xFF, .random(in: 0...255, using: &generator)] {
                 var frame = sample.frame
                 frame[index] = value
                 // Right or wrong: it returns.

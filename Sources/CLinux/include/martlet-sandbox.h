@@ -11,6 +11,10 @@ int martlet_no_new_privileges(void);
 /// The process's memory cannot be read by others of its uid, nor dumped.
 int martlet_undumpable(void);
 
+/// The process is killed when its parent ends, even one that is stuck and does not see the end of
+/// its channel. Forgotten by the kernel when the ids change, so it comes after that.
+int martlet_die_with_parent(void);
+
 /// Changes the root to this directory, whose path is no longer needed then.
 int martlet_enter_chroot(const char *directory);
 
