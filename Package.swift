@@ -77,6 +77,14 @@ let package = Package(
         process("martlet-auth", on: ["Bytes", "Posix", "Privsep", "PAM"]),
         process("martlet-user", on: ["Bytes", "Posix", "Privsep", "MailStore", "IMAPSession"]),
 
+        // Benchmarks
+        .executableTarget(
+            name: "martlet-bench",
+            dependencies: ["COpenSSL"],
+            path: "Tests/Benchmarks/martlet-bench",
+            swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]
+        ),
+
         // Tests
         tests("BytesTests", on: ["Bytes"]),
         tests("PosixTests", on: ["Bytes", "Posix"]),
@@ -88,7 +96,7 @@ let package = Package(
         tests("MailStoreTests", on: ["Bytes", "Posix", "Maildir", "MailStore"]),
         tests(
             "IMAPSessionTests",
-            on: ["Bytes", "Posix", "IMAPWire", "MailStore", "IMAPSession"]
+            on: ["Bytes", "Posix", "IMAPWire", "Maildir", "MailStore", "IMAPSession"]
         ),
         tests("IMAPLoginTests", on: ["Bytes", "Posix", "IMAPLogin", "Privsep"]),
     ]

@@ -19,6 +19,7 @@ extension Session {
             throw .bad("Fetch modifier is not offered by this server")
         }
         let view = try await settledView()
+        view.reportKeywords(to: &output)
         let plan = FetchPlan(command, isUTF8: isUTF8)
         let ranges = try indexes(command.set, command.kind, view)
         let setsSeen = plan.setsSeen && !view.isReadOnly
@@ -40,24 +41,8 @@ extension Session {
     }
 
     private struct FetchState {
-        /// The row after the last one: nearly always the next.
-        var row = 0
         var isMissing = false
         var isUnknownEncoding = false
-        var scratch: [Flag] = []
-        /// Whether no item was written yet to the response that is being written.
-        var isFirstItem = true
-    }
-
-    private func row(of uid: UInt32, _ view: SelectedMailbox, _ state: inout FetchState) -> Int? {
-        let next = state.row
-        if next < view.mailbox.table.count, view.mailbox.table.uids[next] == uid {
-            state.row = next + 1
-            return next
-        }
-        guard let row = view.mailbox.table.row(of: uid) else { return nil }
-        state.row = row + 1
-        return row
     }
 
     // MARK: From memory
@@ -76,59 +61,36 @@ extension Session {
                 if plan.wantsSize { _ = await sizes(of: uids, in: view.mailbox) }
                 if plan.wantsDate { await view.mailbox.loadDates(uids) }
             }
-            while index < end, output.count < Limits.outputBytesMax {
-                let uid = view.uids[index]
-                if let row = row(of: uid, view, &state) {
-                    appendSummary(index, uid, row, plan, view, &state)
-                    output.append(")\r\n")
-                } else {
-                    try await fetchGhost(index, uid, plan, view, &state)
-                }
+            var ghost: UInt32?
+            (index, ghost) = appendSummaries(index..<end, plan, view)
+            if let ghost {
+                try await fetchGhost(index, ghost, plan, view, &state)
                 index += 1
             }
             try await flushIfLarge()
         }
     }
 
-    /// `* n FETCH (UID u FLAGS (…) INTERNALDATE "…" RFC822.SIZE n` without its end.
-    private func appendSummary(
-        _ index: Int,
-        _ uid: UInt32,
-        _ row: Int,
+    /// Appends messages until the range or the room in the output ends, or one is not in the mailbox
+    /// any more. Returns the index that comes next, and the UID there in the last case.
+    private func appendSummaries(
+        _ range: Range<Int>,
         _ plan: FetchPlan,
-        _ view: SelectedMailbox,
-        _ state: inout FetchState,
-        addsFlags: Bool = false
-    ) {
-        output.appendFetch(UInt32(index + 1))
-        var isFirst = true
-        func separate() {
-            if !isFirst { output.append(.space) }
-            isFirst = false
+        _ view: SelectedMailbox
+    ) -> (index: Int, ghost: UInt32?) {
+        // A local buffer: each append to a property would check for exclusive access.
+        var buffer = ByteBuffer()
+        swap(&buffer, &output)
+        defer { swap(&buffer, &output) }
+        let uids = view.uids
+        var writer = SummaryWriter(plan, view)
+        for index in range {
+            guard let row = writer.row(of: uids[index]) else { return (index, uids[index]) }
+            _ = writer.append(index, uids[index], row, to: &buffer)
+            buffer.append(")\r\n")
+            if buffer.count >= Limits.outputBytesMax { return (index + 1, nil) }
         }
-        if plan.wantsUID {
-            separate()
-            output.append("UID ")
-            output.append(decimal: uid)
-        }
-        if plan.wantsFlags || addsFlags {
-            separate()
-            output.append("FLAGS ")
-            view.appendFlags(row, uid, to: &output, scratch: &state.scratch)
-        }
-        let table = view.mailbox.table
-        if plan.wantsDate {
-            separate()
-            output.append("INTERNALDATE ")
-            let date = table.dates[row] == .min ? 0 : table.dates[row]
-            output.append(date: InternalDate(unixSeconds: date, zoneMinutes: 0))
-        }
-        if plan.wantsSize {
-            separate()
-            output.append("RFC822.SIZE ")
-            output.append(decimal: max(table.sizes[row], 0))
-        }
-        state.isFirstItem = isFirst
+        return (range.upperBound, nil)
     }
 
     /// A message that a sibling session expunged and that this one still numbers.
@@ -190,16 +152,23 @@ extension Session {
                     continue
                 }
                 rendered[offset] = nil
-                guard let row = row(of: uid, view, &state) else {
+                mailbox.note(uid, size: result.size, date: result.date)
+                var writer = SummaryWriter(plan, view)
+                guard let row = writer.row(of: uid) else {
                     try await fetchGhost(index + offset, uid, plan, view, &state)
                     continue
                 }
-                mailbox.note(uid, size: result.size, date: result.date)
                 if result.hasUnknownEncoding { state.isUnknownEncoding = true }
                 view.reportKeywords(to: &output)
                 let addsFlags = !plan.wantsFlags && changed.contains(uid)
-                appendSummary(index + offset, uid, row, plan, view, &state, addsFlags: addsFlags)
-                output.append(state.isFirstItem ? result.bytes.dropFirst() : result.bytes[...])
+                let isFirst = writer.append(
+                    index + offset,
+                    uid,
+                    row,
+                    addsFlags: addsFlags,
+                    to: &output
+                )
+                output.append(isFirst ? result.bytes.dropFirst() : result.bytes[...])
                 output.append(")\r\n")
                 try await flushIfLarge()
             }

@@ -31,7 +31,6 @@ extension Session {
         }
         view.reportKeywords(to: &output)
         var failure: CommandFailure?
-        var scratch: [Flag] = []
         for (uid, outcome) in zip(uids, outcomes) {
             switch outcome {
             case .gone: failure = failure ?? CommandFailure(.messageGone)
@@ -47,7 +46,7 @@ extension Session {
                     output.append(.space)
                 }
                 output.append("FLAGS ")
-                view.appendFlags(row, uid, to: &output, scratch: &scratch)
+                view.appendFlags(row, uid, to: &output)
                 output.append(")\r\n")
                 try await flushIfLarge()
             }

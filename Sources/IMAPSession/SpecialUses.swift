@@ -121,6 +121,8 @@ extension Session {
     /// At the first login: makes and subscribes the mailboxes that every client looks for, unless
     /// there is one of that use under any known name.
     func makeDefaultMailboxes() async {
+        await store.firstLogin.enter()
+        defer { store.firstLogin.leave() }
         do throws(StoreError) {
             guard try await store.isFirstLogin() else { return }
             let tree = try await store.tree()

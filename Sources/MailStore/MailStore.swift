@@ -45,6 +45,8 @@ package final class MailStore {
     private let changes = Turnstile()
     private let subscribing = Turnstile()
     private let stateChanges = Turnstile()
+    /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
+    package let firstLogin = Turnstile()
     private var opening: [MailboxPath: Signal] = [:]
     private var state: StateFile?
 
@@ -69,6 +71,14 @@ package final class MailStore {
         func exists(_ name: StaticString) -> Bool { (try? root.status([UInt8](name))) != nil }
         return !exists("dovecot-uidlist")
             && (exists("courierimapuiddb") || exists("courierimapsubscribed"))
+    }
+
+    /// Gives up what the kernel holds for the store. No session uses it any more.
+    package func close() {
+        for mailbox in live.values { mailbox.unwatch() }
+        live = [:]
+        idle = []
+        context.inotify?.stop()
     }
 
     // MARK: Mailboxes
@@ -146,7 +156,10 @@ package final class MailStore {
         do throws(SystemError) {
             let disk = try await context.pool.run { () throws(SystemError) -> MailboxDisk? in
                 let tree = try MailboxTree(root: root)
-                guard let entry = tree.entries[path] else { return nil }
+                guard let entry = tree.entries[path] else {
+                    try Self.checkAccess(path, tree.encoding, root)
+                    return nil
+                }
                 let directory = try MailboxTree.open(entry, root: root)
                 let disk = try MailboxDisk(directory, root: root, names: names)
                 try disk.cleanUp()
@@ -158,6 +171,21 @@ package final class MailStore {
             if error.isMissing { throw .noSuchMailbox }
             context.logFailure(.system(error), root)
             throw StoreError(error)
+        }
+    }
+
+    /// A mailbox that cannot be entered is not in the tree; throws why, where that is so.
+    private nonisolated static func checkAccess(
+        _ path: MailboxPath,
+        _ encoding: NameEncoding,
+        _ root: Directory
+    ) throws(SystemError) {
+        guard let name = try? path.storageName(encoding) else { return }
+        do throws(SystemError) {
+            let directory = [UInt8(ascii: ".")] + name
+            _ = try root.statusFollowingLinks(directory + [UInt8]("/cur"))
+        } catch {
+            if !error.isMissing { throw error }
         }
     }
 

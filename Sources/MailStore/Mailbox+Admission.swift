@@ -72,17 +72,16 @@ extension Mailbox {
         for base in result.vanished { arrivals.remove(base) }
         if result.needsScan { return wantScan() }
         uidNext = max(uidNext, result.nextUID)
-        var admitted = result.found.map { (entry: $0, isArrival: true) }
-        for case .success(let group) in result.groups {
-            admitted += group.map { (entry: $0, isArrival: false) }
-        }
-        admitted.sort { $0.entry.message.uid < $1.entry.message.uid }
-        for (entry, isArrival) in admitted {
+        var admitted = result.found
+        for case .success(let group) in result.groups { admitted += group }
+        admitted.sort { $0.message.uid < $1.message.uid }
+        for entry in admitted {
             let message = entry.message
             arrivals.remove(message.base)
             table.append(message, modseq: nextModseq())
             if !entry.beyond.isEmpty { table.beyond[message.uid] = entry.beyond }
-            if isArrival || !message.flags.contains(.seen) { unclaimedRecent.insert(message.uid) }
+            // RFC 3501 §6.3.11: a message that was appended is recent too.
+            unclaimedRecent.insert(message.uid)
         }
         notify()
     }

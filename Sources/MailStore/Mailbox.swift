@@ -440,7 +440,8 @@ package final class Mailbox {
                 old += 1
             } else {
                 fresh.modseqs[row] = isFirst ? highestModseq : nextModseq()
-                if fresh.isNew(row) || uid >= snapshot.firstNewUID { unclaimedRecent.insert(uid) }
+                // At the first look what lies in cur/ has been seen by some other program.
+                if fresh.isNew(row) || !isFirst { unclaimedRecent.insert(uid) }
             }
         }
         while old < table.count {

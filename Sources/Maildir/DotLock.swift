@@ -5,7 +5,9 @@ import Synchronization
 
 //  Dovecot's dotlock
 //
-//  On disk: `<file>.lock` beside the protected file, created exclusively, with `<pid>:<host>` in it.
+//  On disk: `<file>.lock` beside the protected file, with `<pid>:<host>` in it. It is written without
+//  a name and then linked to that name, which fails where the name is taken; where the filesystem has
+//  no files without a name, it is created with O_EXCL and then written.
 //  Whoever has created it may change the protected file; whoever is done unlinks it. Where the new
 //  content is written into the lock file itself, the unlocking is its rename over the protected file.
 //
@@ -49,11 +51,6 @@ package final class DotLock: Sendable {
         self.file = file
         self.owner = owner
         owner.held.withLock { _ = $0.insert(identity) }
-        // From here on the lock is held, whatever else cannot be done to the file.
-        if let status = try? directory.status() {
-            try? MailboxPermissions(of: status).apply(to: self.file, isDirectory: false)
-        }
-        try? self.file.writeAll(owner.content)
     }
 
     deinit { _ = try? release() }
@@ -99,8 +96,7 @@ package final class DotLock: Sendable {
         as owner: Owner
     ) throws(SystemError) -> Outcome {
         do throws(SystemError) {
-            let file = try directory.open(lockName(of: name), O_WRONLY | O_CREAT | O_EXCL)
-            return .acquired(try DotLock(directory, name, file, owner))
+            return .acquired(try create(name, in: directory, as: owner))
         } catch {
             guard error.code == EEXIST else { throw error }
             guard let observation = try Observation(name, in: directory, by: owner) else {
@@ -108,6 +104,50 @@ package final class DotLock: Sendable {
             }
             return .held(observation)
         }
+    }
+
+    /// The file gets its name when its content is in it: a crash in between leaves nothing, where
+    /// a lock without content would stop everybody for the stale time.
+    private static func create(
+        _ name: [UInt8],
+        in directory: Directory,
+        as owner: Owner
+    ) throws(SystemError) -> DotLock {
+        let lockName = lockName(of: name)
+        do throws(SystemError) {
+            let file = try directory.openUnnamed()
+            fill(file, directory, owner)
+            let lock = try DotLock(directory, name, file, owner)
+            do throws(SystemError) {
+                try directory.giveName(lockName, to: lock.file)
+            } catch {
+                lock.forget()
+                throw error
+            }
+            return lock
+        } catch {
+            switch error.code {
+            case EOPNOTSUPP, EISDIR, EINVAL, ENOENT, EPERM, EXDEV: break
+            default: throw error
+            }
+        }
+        // A filesystem, or a sandbox, without files that have no name.
+        let file = try directory.open(lockName, O_WRONLY | O_CREAT | O_EXCL)
+        let lock = try DotLock(directory, name, file, owner)
+        fill(lock.file, directory, owner)
+        return lock
+    }
+
+    /// What cannot be written, on a full disk, is left out: the lock is one all the same.
+    private static func fill(
+        _ file: borrowing OwnedDescriptor,
+        _ directory: Directory,
+        _ owner: Owner
+    ) {
+        if let status = try? directory.status() {
+            try? MailboxPermissions(of: status).apply(to: file, isDirectory: false)
+        }
+        try? file.writeAll(owner.content)
     }
 
     /// Whether nobody has removed the lock meanwhile.

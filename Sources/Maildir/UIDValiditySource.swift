@@ -1,6 +1,7 @@
 import Bytes
 import Glibc
 package import Posix
+import Synchronization
 
 //  Where a new mailbox gets its UIDVALIDITY
 //
@@ -19,6 +20,8 @@ package enum UIDValiditySource {
     private static let name = [UInt8]("dovecot-uidvalidity")
     private static let temporaryName = [UInt8]("dovecot-uidvalidity.tmp")
     private static let attemptCountMax = 10
+    /// Several mailboxes of one process may ask at once, from several threads.
+    private static let turn = Mutex(())
 
     /// A value that no mailbox of this Maildir was given.
     ///
@@ -27,6 +30,16 @@ package enum UIDValiditySource {
         root: Directory,
         now: WallTime,
         floor: UInt32 = 1
+    ) throws(MaildirError) -> UInt32 {
+        try turn.withLock { _ throws(MaildirError) in
+            try take(root: root, now: now, floor: floor)
+        }
+    }
+
+    private static func take(
+        root: Directory,
+        now: WallTime,
+        floor: UInt32
     ) throws(MaildirError) -> UInt32 {
         var value = try read(root)
         var wasListed = value == nil

@@ -75,6 +75,37 @@ package final class Directory: Sendable {
         return OwnedDescriptor(result)
     }
 
+    /// Opens a new file of this directory's filesystem that has no name yet, for writing. It is gone
+    /// when it is closed without `giveName`. Not every filesystem can do that (EOPNOTSUPP).
+    package func openUnnamed(mode: UInt32 = 0o600) throws(SystemError) -> OwnedDescriptor {
+        try Faults.check("openat")
+        // O_TMPFILE: __O_TMPFILE and O_DIRECTORY.
+        let temporary: CInt = 0o20_000_000 | O_DIRECTORY
+        let result = unsafe martlet_openat(
+            descriptor,
+            ".",
+            O_WRONLY | temporary | O_CLOEXEC,
+            mode
+        )
+        guard result >= 0 else { throw SystemError("openat", path: path) }
+        return OwnedDescriptor(result)
+    }
+
+    /// Gives a file without a name one, with all that is in it by now; EEXIST where it is taken.
+    package func giveName(
+        _ name: [UInt8],
+        to file: borrowing OwnedDescriptor
+    ) throws(SystemError) {
+        try Faults.check("linkat")
+        let path = Array("/proc/self/fd/\(file.raw)".utf8)
+        let result = try unsafe withPath(path) { source throws(SystemError) in
+            try unsafe withPath(name) { target throws(SystemError) in
+                unsafe linkat(AT_FDCWD, source, descriptor, target, AT_SYMLINK_FOLLOW)
+            }
+        }
+        guard result == 0 else { throw SystemError("linkat", path: child(name)) }
+    }
+
     /// The status of a name, of the link itself where it is one.
     package func status(_ name: [UInt8]) throws(SystemError) -> FileStatus {
         try status(name, flags: AT_SYMLINK_NOFOLLOW)

@@ -49,6 +49,7 @@ package final class Inotify {
     private var handlers: [CInt: [Handler]] = [:]
     private var lastNumber: UInt64 = 0
     private let buffer: UnsafeMutableRawBufferPointer
+    private var isStopped = false
 
     /// Fails with EMFILE where the user's instances (fs.inotify.max_user_instances) are used up.
     package init() throws(SystemError) {
@@ -75,6 +76,7 @@ package final class Inotify {
             | martlet_in_onlydir
         // By descriptor: the very directory that the store has open, whatever its path is now.
         let path = Array("/proc/self/fd/\(directory.descriptor)".utf8)
+        guard !isStopped else { throw SystemError("inotify_add_watch", EBADF) }
         let result = unsafe try withPath(path) { name throws(SystemError) in
             unsafe martlet_inotify_add(descriptor, name, mask)
         }
@@ -85,15 +87,26 @@ package final class Inotify {
     }
 
     package func remove(_ id: WatchID) {
-        guard var left = handlers[id.value] else { return }
+        guard !isStopped, var left = handlers[id.value] else { return }
         left.removeAll { $0.number == id.number }
         handlers[id.value] = left.isEmpty ? nil : left
         if left.isEmpty { _ = martlet_inotify_remove(descriptor, id.value) }
     }
 
+    /// Gives the instance back; no event comes any more.
+    package func stop() {
+        guard !isStopped else { return }
+        isStopped = true
+        handlers = [:]
+        watch.stop()
+        _ = close(descriptor)
+        unsafe buffer.deallocate()
+    }
+
     /// Handles every event that the kernel has queued by now.
     package func drain() {
-        while true {
+        // A handler may stop it.
+        while !isStopped {
             let count = unsafe read(descriptor, buffer.baseAddress, buffer.count)
             if count < 0, errno == EINTR { continue }
             guard count > 0 else {
@@ -107,7 +120,7 @@ package final class Inotify {
     private func deliver(_ events: UnsafeRawBufferPointer) {
         var offset = 0
         // struct inotify_event: watch 4, mask 4, cookie 4, length 4, name padded with NULs.
-        while offset + 16 <= events.count {
+        while !isStopped, offset + 16 <= events.count {
             let id = unsafe events.loadUnaligned(fromByteOffset: offset, as: CInt.self)
             let mask = unsafe events.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)
             let length = Int(

@@ -20,6 +20,15 @@ final class PassedSocket: Sendable {
     init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
 }
 
+/// What became of a session that was given to a process.
+enum OpeningResult: Sendable {
+    case opened
+    /// The process will not have it.
+    case declined
+    /// The process ended before it reported; it has read nothing from the client and written nothing.
+    case lost
+}
+
 /// What a process is found by.
 struct UserProcessKey: Hashable {
     let uid: UInt32
@@ -32,7 +41,7 @@ final class UserProcess {
     let key: UserProcessKey
     let role: Role<UserRequest, UserReport>
     private var sentCount: UInt32 = 0
-    private var openings: [UInt32: Answer<Bool>] = [:]
+    private var openings: [UInt32: Answer<OpeningResult>] = [:]
     /// Sessions given and not reported ended.
     private var live: Set<UInt32> = []
     /// Takes no more sessions: told to exit, refused, or dead.
@@ -55,11 +64,11 @@ final class UserProcess {
         }
     }
 
-    /// Gives it a session. True when it has reported it opened.
-    func open(_ start: SessionStart, _ socket: PassedSocket) async -> Bool {
+    /// Gives it a session, and waits until it has said what it makes of it.
+    func open(_ start: SessionStart, _ socket: PassedSocket) async -> OpeningResult {
         sentCount &+= 1
         let number = sentCount
-        let answer = Answer<Bool>()
+        let answer = Answer<OpeningResult>()
         openings[number] = answer
         live.insert(number)
         role.tell(
@@ -74,7 +83,7 @@ final class UserProcess {
             ),
             descriptor: socket.descriptor.raw
         )
-        return await answer.wait() ?? false
+        return await answer.wait() ?? .lost
     }
 
     func waitForEnd() async { _ = await ended.wait() }
@@ -88,7 +97,7 @@ final class UserProcess {
     func follow() async -> ChildEnd {
         while let received = await role.next() { take(received.message) }
         isLeaving = true
-        for answer in openings.values { answer.give(false) }
+        for answer in openings.values { answer.give(.lost) }
         openings.removeAll()
         if let startTimer { EventLoop.cancel(startTimer) }
         let end = await role.buried()
@@ -102,12 +111,12 @@ final class UserProcess {
         case .refused(let reason):
             leave()
             Log.error("event=user-refused uid=\(key.uid) reason=\(reason.quotedForLog)")
-            for answer in openings.values { answer.give(false) }
+            for answer in openings.values { answer.give(.declined) }
             openings.removeAll()
-        case .opened(let session): openings.removeValue(forKey: session)?.give(true)
+        case .opened(let session): openings.removeValue(forKey: session)?.give(.opened)
         case .declined(let session):
             live.remove(session)
-            openings.removeValue(forKey: session)?.give(false)
+            openings.removeValue(forKey: session)?.give(.declined)
         case .ended(let session): live.remove(session)
         case .idle(let received):
             // Both, because a session may begin between the thought and the sending.
@@ -155,15 +164,23 @@ final class UserProcesses {
             return false
         }
         let key = UserProcessKey(uid: account.uid, mailLocation: settings.mailLocation)
-        while let process = processes[key], process.isLeaving {
-            await process.waitForEnd()
-            // Whoever follows it takes it out; another session may have started the next one.
-            await EventLoop.yield()
+        // A process that died, and was not buried yet when the session came, is not the end of it.
+        for _ in 0..<2 {
+            while let process = processes[key], process.isLeaving {
+                await process.waitForEnd()
+                // Whoever follows it takes it out; another session may have started the next one.
+                await EventLoop.yield()
+            }
+            guard !isStopping, let process = processes[key] ?? begin(key, account, settings) else {
+                return false
+            }
+            switch await process.open(start, socket) {
+            case .opened: return true
+            case .declined: return false
+            case .lost: continue
+            }
         }
-        guard !isStopping, let process = processes[key] ?? begin(key, account, settings) else {
-            return false
-        }
-        return await process.open(start, socket)
+        return false
     }
 
     func hasProcess(of uid: UInt32) -> Bool { processes.keys.contains { $0.uid == uid } }

@@ -203,12 +203,12 @@ class Tour(TestCase):
         client = self.client(starttls=True)
         self.assertRegex(self.ok(client.namespace())[0], rb'\(\("" "\."\)\) NIL NIL')
         self.ok(client.noop())
+        self.ok(client.enable("UTF8=ACCEPT"))
         client.select()
         self.ok(client.check())
         self.ok(client.capability())
         for name in ("IMAP4REV1", "IDLE", "MOVE", "UIDPLUS", "NAMESPACE", "SPECIAL-USE"):
             self.assertIn(name, self.ok(client.capability())[0].decode().upper().split())
-        self.ok(client.enable("UTF8=ACCEPT"))
 
     def test_utf8(self):
         client = self.client()

@@ -14,8 +14,8 @@ Port %(port)d
 User %(user)s
 Pass %(password)s
 SSLType %(ssl)s
-%(certificate)s
 AuthMechs PLAIN
+%(certificate)s
 
 IMAPStore remote
 Account martlet

@@ -549,8 +549,8 @@ class Server:
         """The role's processes once there are this many that are none of `but`."""
         def look():
             found = [pid for pid in self.pids(role) if pid not in but]
-            return found if len(found) == count else None
-        return wait_until(look, "%d of %s" % (count, role))
+            return (found,) if len(found) == count else None
+        return wait_until(look, "%d of %s" % (count, role))[0]
 
     def user_pid(self, uid):
         def look():

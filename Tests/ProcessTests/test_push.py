@@ -93,7 +93,7 @@ class Push(TestCase):
         connection.read_until(rb"^\* 1 EXISTS$", 5)
         connection.done()
         result = connection.ok("FETCH 1 (RFC822.SIZE)")
-        size = int(re.search(rb"SIZE (\d+)", result.untagged[0]).group(1))
+        size = int(re.search(rb"SIZE (\d+)", b"".join(result.untagged)).group(1))
         self.assertEqual(size, len(content.replace(b"\n", b"\r\n")))
 
     def test_flags_that_mutt_changes(self):
