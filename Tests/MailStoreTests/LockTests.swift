@@ -88,10 +88,26 @@ extension AllTests {
             }
         }
 
-        /// Counts turns of the lock while a second store of the same Maildir works.
+        /// Checked by hand: a scan that serves what was asked for while it ran makes one of two.
+        @Test("a scan asked for while one runs is made after it") func need() async throws {
+            try await EventLoop.test { [scratch] in
+                let (store, inbox) = try await scratch.inbox(JobPool(threads: 0))
+                try scratch.write(Self.lock, "1:elsewhere")
+                let calls = Faults()
+                Faults.$current.withValue(calls) { inbox.wantScan() }
+                await EventLoop.sleep(milliseconds: 30)
+                inbox.wantScan()
+                try scratch.remove(Self.lock)
+                try await inbox.settle()
+                // new/ and cur/, twice.
+                #expect(calls.calls.count { $0 == "getdents" } == 4)
+                _ = store
+            }
+        }
+
+        /// Two stores are as two processes: nothing but the lock keeps them apart.
         ///
-        /// Two stores are as two processes: nothing but the lock keeps them apart. Checked by hand: with
-        /// `tryAcquire` creating no file, this fails (one UID for two messages, or another UID later).
+        /// Checked by hand: without O_EXCL in `tryAcquire` an append fails or two messages have one UID.
         @Test("two processes on one Maildir give each message one UID") func twoProcesses()
             async throws
         {

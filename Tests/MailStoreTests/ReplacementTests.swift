@@ -45,9 +45,17 @@ extension AllTests {
         {
             try await EventLoop.test {
                 let (store, inbox) = try await scratch.inbox()
-                try scratch.write("dovecot-uidlist", "3 V\nrubbish\n2 :1000000002.M1P1.host\n")
-                #expect(try await inbox.append() >= 4)
-                #expect(inbox.uidValidity == 7 || inbox.isGone)
+                try scratch.write(
+                    "dovecot-uidlist",
+                    "3 V\nrubbish\n2 :1000000002.M1P1.host\n9 :9.dovecot\n"
+                )
+                try scratch.write("cur/9.dovecot:2,")
+                let uid = try await inbox.append()
+                #expect(uid > 9)
+                #expect(inbox.uidValidity == 7 && !inbox.isGone)
+                #expect(inbox.table.uids == [1, 2, 3, 9, uid])
+                #expect(scratch.listed[1] == "1000000001.M1P1.host")
+                #expect(scratch.listed[9] == "9.dovecot")
                 _ = store
             }
         }
@@ -242,7 +250,7 @@ extension AllTests {
                 for number in 0..<(Limits.idleMailboxesMax + 10) { try addMailbox("Box\(number)") }
                 let used = try await store.open(.named("Box0"))
                 let viewer = Viewer(used)
-                weak var first = try await store.open(.named("Box1"))
+                weak let first = try await store.open(.named("Box1"))
                 for number in 2..<(Limits.idleMailboxesMax + 10) {
                     _ = try await store.open(.named("Box\(number)"))
                 }
