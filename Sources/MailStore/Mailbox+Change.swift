@@ -85,6 +85,8 @@ extension Mailbox {
                 names.append(name)
             }
         }
+        // Dovecot gave the keyword a letter: both must go for the flag to be gone.
+        if delta.mode == .remove, masks.letters.contains(.passed) { names.append(Self.forwarded) }
         let unknown = names.filter { keywords.index(of: $0) == nil }
         if !unknown.isEmpty, delta.mode != .remove {
             guard unknown.allSatisfy({ Keywords.isValid($0) }) else { throw .invalidKeyword }
