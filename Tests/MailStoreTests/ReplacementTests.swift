@@ -242,6 +242,22 @@ extension AllTests {
             }
         }
 
+        @Test("a store that is let go leaves no descriptor") func letGo() async throws {
+            try await EventLoop.test {
+                func open() -> Int { scratch.openFiles() }
+                do {
+                    let (store, inbox) = try await scratch.inbox()
+                    let viewer = Viewer(inbox)
+                    try scratch.deliver("new/9.a")
+                    await eventually { inbox.table.count == 4 }
+                    #expect(open() > 0)
+                    viewer.close()
+                    _ = store
+                }
+                await eventually { open() == 0 }
+            }
+        }
+
         @Test("mailboxes that nobody uses are let go; one that is used stays") func idle()
             async throws
         {

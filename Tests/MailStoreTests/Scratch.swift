@@ -70,6 +70,16 @@ final class Scratch: Sendable {
         ((try? FileManager.default.contentsOfDirectory(atPath: "\(path)/\(name)")) ?? []).sorted()
     }
 
+    /// How many descriptors lead below it, but for our own.
+    func openFiles() -> Int {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
+        let targets = names.compactMap {
+            try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")
+        }
+        for target in targets { print("FD", target) }
+        return targets.count { $0.hasPrefix(path) } - 1
+    }
+
     static let guid = "3085f01b7f11094c501100008c4a11c1"
 
     /// UID → base name, as the file tells.
