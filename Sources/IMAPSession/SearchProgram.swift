@@ -98,9 +98,14 @@ struct SearchProgram: Sendable {
                 return .uid(ranges)
             case .flag(.system(let flag), let isSet): return .flag(Self.letter(flag), isSet)
             case .flag(.keyword(let name), let isSet):
-                if name.equalsIgnoringCase(Mailbox.forwarded) { return .flag(.passed, isSet) }
-                guard let index = keywords.index(of: name) else { return .constant(!isSet) }
-                return .keyword(index, isSet)
+                let index = keywords.index(of: name)
+                guard name.equalsIgnoringCase(Mailbox.forwarded) else {
+                    return index.map { .keyword($0, isSet) } ?? .constant(!isSet)
+                }
+                // It is told for `P`, and for a letter of this name that Dovecot gave.
+                guard let index else { return .flag(.passed, isSet) }
+                let either = Node.or([.flag(.passed, true), .keyword(index, true)])
+                return isSet ? either : .not(either)
             case .recent(let isRecent): return .recent(isRecent)
             case .internalDate(let comparison, let day):
                 needsDates = true
@@ -133,6 +138,9 @@ struct SearchProgram: Sendable {
             guard let charset, text.contains(where: { $0 >= 0x80 }) else {
                 return SearchText(text)
             }
+            if charset == .utf8, !UTF8Text.isValid(text.span) {
+                throw .bad("Text is not in the charset")
+            }
             var converted: [UInt8] = []
             guard converter.append(text.span, in: charset, to: &converted) else {
                 throw .bad("Text is not in the charset")
@@ -156,8 +164,8 @@ struct SearchProgram: Sendable {
     /// Nil where the message's file has to be read.
     func evaluate(_ facts: MessageFacts) -> Bool? { Self.evaluate(root, facts, nil) }
 
-    /// What a worker needs to look into messages.
-    final class Reader {
+    /// What a worker needs to look into messages. Used by one job at a time.
+    final class Reader: @unchecked Sendable {
         let searcher = MessageSearcher()
     }
 

@@ -59,6 +59,9 @@ package final class SelectedMailbox: MailboxObserver {
 
     // MARK: Numbers
 
+    /// How many messages the client knows of: those without a UID have a number too.
+    var numberCount: Int { max(announced, uids.count) }
+
     /// The index (sequence number less one) of a UID.
     func index(of uid: UInt32) -> Int? {
         let index = firstIndex(from: uid)
@@ -176,7 +179,6 @@ package final class SelectedMailbox: MailboxObserver {
         announced -= uids.count - kept.count
         uids = kept
         pendingExpunges = []
-        toldRecent = min(toldRecent, recent.count)
     }
 
     private func reportCount(to output: inout ByteBuffer, allowsExpunge: Bool) {

@@ -34,15 +34,33 @@ extension Session {
         if state.isUnknownEncoding {
             throw .refused(.unknownCTE, "A part has an unknown transfer encoding")
         }
-        if state.isMissing {
-            throw .refused(.expungeIssued, "Some of the messages no longer exist")
-        }
+        if let failure = state.failure { throw failure }
         return Completion("Fetched")
     }
 
     private struct FetchState {
-        var isMissing = false
+        /// Of the first message that could not be read.
+        var failure: CommandFailure?
         var isUnknownEncoding = false
+    }
+
+    /// Reads one message; what keeps it from being read is told when the others are.
+    private func read(
+        _ uid: UInt32,
+        _ mailbox: Mailbox,
+        _ state: inout FetchState
+    ) async -> MessageContent? {
+        do throws(StoreError) { return try await mailbox.read(uid) } catch {
+            let failure: CommandFailure =
+                error == .messageGone
+                ? CommandFailure(error)
+                : .refused(
+                    .unavailable,
+                    "Some of the messages cannot be read, see the server's log"
+                )
+            state.failure = state.failure ?? failure
+            return nil
+        }
     }
 
     // MARK: From memory
@@ -101,10 +119,7 @@ extension Session {
         _ view: SelectedMailbox,
         _ state: inout FetchState
     ) async throws(CommandFailure) {
-        guard let content = try? await view.mailbox.read(uid) else {
-            state.isMissing = true
-            return
-        }
+        guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
         output.appendFetch(UInt32(index + 1))
         var items = ByteBuffer()
@@ -144,13 +159,10 @@ extension Session {
             var changed: Set<UInt32> = []
             if setsSeen { changed = await setSeen(uids.prefix(rendered.count), view) }
             for (offset, uid) in uids.prefix(rendered.count).enumerated() {
-                if rendered[offset] == nil, let content = try? await mailbox.read(uid) {
+                if rendered[offset] == nil, let content = await read(uid, mailbox, &state) {
                     rendered[offset] = plan.render(content)
                 }
-                guard let result = rendered[offset] else {
-                    state.isMissing = true
-                    continue
-                }
+                guard let result = rendered[offset] else { continue }
                 rendered[offset] = nil
                 mailbox.note(uid, size: result.size, date: result.date)
                 var writer = SummaryWriter(plan, view)
@@ -182,19 +194,25 @@ extension Session {
         _ isSingle: Bool,
         _ mailbox: Mailbox
     ) async throws(CommandFailure) -> [FetchPlan.Rendered?] {
-        guard isSingle, plan.isPiecewise, let uid = uids.first else {
+        guard isSingle, let (section, partial) = plan.piece, let uid = uids.first else {
             return await mailbox.process(uids, budget: Limits.renderBytesMax) { _, content in
                 plan.render(content)
             }
         }
-        // The client reads one message piece by piece: its content is kept for the next piece.
-        if piecewise?.uid != uid {
-            guard let content = try? await mailbox.read(uid) else { return [nil] }
-            piecewise = (uid, content)
-            EventLoop.schedule(at: .after(seconds: 20)) { [weak self] in self?.piecewise = nil }
+        // The client reads one message piece by piece: the section is kept for the next piece.
+        if piecewise?.uid != uid || piecewise?.content.section != section {
+            let made = await mailbox.process(uids, budget: Limits.renderBytesMax) { _, content in
+                plan.content(of: section, content)
+            }
+            guard let content = made[0] else { return [nil] }
+            if let piecewise { EventLoop.cancel(piecewise.timer) }
+            let timer = EventLoop.schedule(at: .after(seconds: 20)) { [weak self] in
+                self?.piecewise = nil
+            }
+            piecewise = Piecewise(uid: uid, content: content, timer: timer)
         }
         guard let content = piecewise?.content else { return [nil] }
-        return [plan.render(content)]
+        return [plan.render(content, partial)]
     }
 
     /// Sets \Seen where it is not set. Returns the messages that got it.

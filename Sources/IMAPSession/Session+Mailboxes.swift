@@ -141,10 +141,6 @@ extension Session {
         let path = try path(name)
         guard !path.isInbox else { throw .refused(.cannot, "INBOX cannot be deleted") }
         do throws(StoreError) {
-            if selected?.mailbox.path == path {
-                selected?.close()
-                selected = nil
-            }
             let tree = try await store.tree()
             if tree.entries[path] == nil, !tree.below(path).isEmpty {
                 throw .hasChildren
@@ -153,6 +149,7 @@ extension Session {
         } catch {
             throw CommandFailure(error)
         }
+        leaveIfGone { $0 == path }
         return Completion("Deleted")
     }
 
@@ -178,14 +175,18 @@ extension Session {
             }
             return Completion("Renamed")
         }
-        if let view = selected, view.mailbox.path == oldPath || view.mailbox.path.isBelow(oldPath) {
-            view.close()
-            selected = nil
-        }
         do throws(StoreError) { try await store.rename(oldPath, to: newPath) } catch {
             throw CommandFailure(error)
         }
+        leaveIfGone { $0 == oldPath || $0.isBelow(oldPath) }
         return Completion("Renamed")
+    }
+
+    /// The session's own command took its mailbox away: it knows, and has none selected now.
+    private func leaveIfGone(_ isMeant: (MailboxPath) -> Bool) {
+        guard let view = selected, view.mailbox.isGone, isMeant(view.mailbox.path) else { return }
+        view.close()
+        selected = nil
     }
 
     //  subscribe = "SUBSCRIBE" SP mailbox                                    RFC 9051 §6.3.7

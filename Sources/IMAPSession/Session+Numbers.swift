@@ -29,12 +29,17 @@ extension Session {
         let uids = view.uids
         switch kind {
         case .sequenceNumber:
-            if uids.isEmpty, set.namesLargest { throw .bad("The mailbox is empty") }
-            guard let ranges = set.resolved(largest: UInt32(uids.count)) else {
+            let count = view.numberCount
+            if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
+            guard let ranges = set.resolved(largest: UInt32(count)) else {
                 throw .bad("Saved results are not offered by this server")
             }
-            guard set.largestNumber <= uids.count else { throw .bad("No such message") }
-            return ranges.map { Int($0.lowerBound) - 1..<Int($0.upperBound) }
+            guard set.largestNumber <= count else { throw .bad("No such message") }
+            return ranges.compactMap { range in
+                // What was announced and went before it had a UID is nothing.
+                let end = min(Int(range.upperBound), uids.count)
+                return range.lowerBound <= end ? Int(range.lowerBound) - 1..<end : nil
+            }
         case .uid:
             // `*` is the last message; in an empty mailbox nothing.
             guard let ranges = set.resolved(largest: uids.last ?? 0) else {

@@ -15,7 +15,7 @@ extension Session {
         let program = try SearchProgram(
             command,
             keywords: view.mailbox.keywords,
-            count: view.uids.count,
+            count: view.numberCount,
             lastUID: view.uids.last ?? 0
         )
         if program.needsDates { await view.mailbox.loadDates(view.uids) }
@@ -42,46 +42,50 @@ extension Session {
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
         var unknown: [(index: Int, facts: MessageFacts)] = []
-        var checked = 0
-        var row = 0
-        for index in view.uids.indices {
-            let uid = view.uids[index]
-            let table = view.mailbox.table
-            if row >= table.count || table.uids[row] != uid {
-                row = table.row(of: uid) ?? table.count
-            }
-            guard row < table.count else { continue }
-            let facts = facts(index, uid, row, view)
-            row += 1
-            switch program.evaluate(facts) {
-            case true?: found.append(index)
-            case false?: break
-            case nil: unknown.append((index, facts))
-            }
-            checked += 1
-            if checked % 8_192 == 0 { await EventLoop.yield() }
+        var start = 0
+        while start < view.uids.count {
+            let end = min(start + 4_096, view.uids.count)
+            sort(start..<end, program, view, &found, &unknown)
+            start = end
+            if start < view.uids.count { await EventLoop.yield() }
         }
         guard !unknown.isEmpty else { return found }
         found += try await read(program, unknown, view)
         return found.sorted()
     }
 
-    private func facts(
-        _ index: Int,
-        _ uid: UInt32,
-        _ row: Int,
-        _ view: SelectedMailbox
-    ) -> MessageFacts {
+    /// The first round over a run of messages: the columns are held once, and not across an await.
+    private func sort(
+        _ range: Range<Int>,
+        _ program: SearchProgram,
+        _ view: SelectedMailbox,
+        _ found: inout [Int],
+        _ unknown: inout [(index: Int, facts: MessageFacts)]
+    ) {
+        let uids = view.uids
         let table = view.mailbox.table
-        return MessageFacts(
-            sequence: UInt32(index + 1),
-            uid: uid,
-            flags: table.flags(row),
-            beyond: table.beyond[uid] ?? [],
-            isRecent: view.recent.contains(uid),
-            date: table.dates[row] == .min ? nil : table.dates[row],
-            size: table.sizes[row] < 0 ? nil : table.sizes[row]
-        )
+        let recent = view.recent
+        let hasBeyond = !table.beyond.isEmpty
+        var row = table.firstRow(from: uids[range.lowerBound])
+        for index in range {
+            let uid = uids[index]
+            while row < table.count, table.uids[row] < uid { row += 1 }
+            guard row < table.count, table.uids[row] == uid else { continue }
+            let facts = MessageFacts(
+                sequence: UInt32(index + 1),
+                uid: uid,
+                flags: table.flags(row),
+                beyond: hasBeyond ? table.beyond[uid] ?? [] : [],
+                isRecent: !recent.isEmpty && recent.contains(uid),
+                date: table.dates[row] == .min ? nil : table.dates[row],
+                size: table.sizes[row] < 0 ? nil : table.sizes[row]
+            )
+            switch program.evaluate(facts) {
+            case true?: found.append(index)
+            case false?: break
+            case nil: unknown.append((index, facts))
+            }
+        }
     }
 
     /// The second round: looks into the files.
@@ -98,15 +102,17 @@ extension Session {
             for entry in batch { factsByUID[entry.facts.uid] = entry.facts }
             let facts = factsByUID
             let uids = batch.map(\.facts.uid)
+            // One job at a time uses it.
+            let reader = SearchProgram.Reader()
             let results = await view.mailbox.process(uids[...], budget: 4 << 20) { uid, content in
                 guard let facts = facts[uid] else { return false }
-                return program.evaluate(facts, content, SearchProgram.Reader())
+                return program.evaluate(facts, content, reader)
             }
             for (entry, result) in zip(batch, results) {
                 if let result {
                     if result { found.append(entry.index) }
                 } else if let content = try? await view.mailbox.read(entry.facts.uid) {
-                    if program.evaluate(entry.facts, content, SearchProgram.Reader()) {
+                    if program.evaluate(entry.facts, content, reader) {
                         found.append(entry.index)
                     }
                 }

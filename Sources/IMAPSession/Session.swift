@@ -26,9 +26,10 @@ package final class Session {
     /// After ENABLE UTF8=ACCEPT.
     var isUTF8 = false
     var isIdling = false
-    /// Content of the message that the client is reading piece by piece.
-    var piecewise: (uid: UInt32, content: MessageContent)?
-    private var badCommands = 0
+    /// What the client is reading piece by piece.
+    var piecewise: Piecewise?
+    /// In a row.
+    var badCommands = 0
     private var isLoggedOut = false
     private var ending: StaticString?
     var isEnding: Bool { ending != nil }
@@ -43,6 +44,13 @@ package final class Session {
         Self.lastSource &+= 1
         if Self.lastSource == 0 { Self.lastSource = 1 }
         source = Self.lastSource
+    }
+
+    /// A section of one message in the form in which it is sent.
+    struct Piecewise {
+        let uid: UInt32
+        let content: FetchPlan.SectionContent
+        let timer: TimerID
     }
 
     var mode: TextMode { isUTF8 ? .utf8 : .ascii }
@@ -277,7 +285,10 @@ package final class Session {
                 throw .refused(.readOnly, "Mailbox is opened read-only")
             }
         }
-        if !isFetching(body) { piecewise = nil }
+        if !isFetching(body), let ended = piecewise {
+            EventLoop.cancel(ended.timer)
+            piecewise = nil
+        }
         switch body {
         case .capability:
             output.append(capabilities: Self.capabilities)
