@@ -77,6 +77,14 @@ let package = Package(
         process("martlet-auth", on: ["Bytes", "Posix", "Privsep", "PAM"]),
         process("martlet-user", on: ["Bytes", "Posix", "Privsep", "MailStore", "IMAPSession"]),
 
+        // Benchmarks
+        .executableTarget(
+            name: "martlet-bench",
+            dependencies: ["COpenSSL"],
+            path: "Tests/Benchmarks/martlet-bench",
+            swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]
+        ),
+
         // Tests
         tests("BytesTests", on: ["Bytes"]),
         tests("PosixTests", on: ["Bytes", "Posix"]),

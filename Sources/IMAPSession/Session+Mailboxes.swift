@@ -51,6 +51,7 @@ extension Session {
     func select(_ command: SelectCommand) async throws(CommandFailure) -> Completion {
         selected?.close()
         selected = nil
+        saved = []
         if command.quickResync != nil { throw .bad("QRESYNC is not offered by this server") }
         let mailbox = try await open(try path(command.mailbox))
         let view = SelectedMailbox(

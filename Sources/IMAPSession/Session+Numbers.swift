@@ -32,7 +32,7 @@ extension Session {
             let count = view.numberCount
             if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
             guard let ranges = set.resolved(largest: UInt32(count)) else {
-                throw .bad("Saved results are not offered by this server")
+                return savedIndexes(view)
             }
             guard set.largestNumber <= count else { throw .bad("No such message") }
             return ranges.compactMap { range in
@@ -43,7 +43,7 @@ extension Session {
         case .uid:
             // `*` is the last message; in an empty mailbox nothing.
             guard let ranges = set.resolved(largest: uids.last ?? 0) else {
-                throw .bad("Saved results are not offered by this server")
+                return savedIndexes(view)
             }
             return ranges.compactMap { range in
                 let first = view.firstIndex(from: range.lowerBound)
@@ -53,6 +53,11 @@ extension Session {
                 return first < end ? first..<end : nil
             }
         }
+    }
+
+    /// `$`: what of the saved result is still there.                           RFC 5182
+    private func savedIndexes(_ view: SelectedMailbox) -> [Range<Int>] {
+        saved.compactMap { view.index(of: $0) }.map { $0..<($0 + 1) }
     }
 
     /// The UIDs of the messages in a set, ascending.

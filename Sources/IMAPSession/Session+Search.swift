@@ -8,31 +8,70 @@ import Posix
 
 extension Session {
     func search(_ command: SearchCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
-        if let returns = command.returns, !returns.isOffered {
-            throw .bad("Search return option is not offered by this server")
-        }
         let view = try await settledView()
-        let program = try SearchProgram(
-            command,
-            keywords: view.mailbox.keywords,
-            count: view.numberCount,
-            lastUID: view.uids.last ?? 0
-        )
-        if program.needsDates { await view.mailbox.loadDates(view.uids) }
-        let found = try await matches(program, view)
-        let numbers =
-            command.kind == .uid ? found.map { view.uids[$0] } : found.map { UInt32($0 + 1) }
+        let found = try await find(command.key, command.charset, command.returns, view)
+        let numbers = found.map { number($0, command.kind, view) }
         guard let returns = command.returns else {
             output.append("SEARCH", numbers: numbers)
             return Completion("Searched")
         }
-        var response = ESearchResponse(tag: tag, isUID: command.kind == .uid)
+        if returns.save { saved = Self.savedPart(found.map { view.uids[$0] }, returns) }
+        // RFC 5182 §2.1: SAVE alone is answered by nothing.
+        if returns.min || returns.max || returns.count || returns.all {
+            answer(returns, numbers, tag, isUID: command.kind == .uid)
+        }
+        return Completion("Searched")
+    }
+
+    /// The indexes of the messages that a search program finds, ascending.
+    func find(
+        _ key: SearchKey,
+        _ charset: [UInt8]?,
+        _ returns: SearchReturn?,
+        _ view: SelectedMailbox
+    ) async throws(CommandFailure) -> [Int] {
+        if let returns, !returns.isOffered {
+            throw .bad("Search return option is not offered by this server")
+        }
+        do throws(CommandFailure) {
+            let program = try SearchProgram(
+                key,
+                charset: charset,
+                keywords: view.mailbox.keywords,
+                count: view.numberCount,
+                lastUID: view.uids.last ?? 0,
+                saved: saved
+            )
+            if program.needsDates { await view.mailbox.loadDates(view.uids) }
+            return try await matches(program, view)
+        } catch {
+            // RFC 5182 §2.1: a search that fails with NO leaves the empty set.
+            if returns?.save == true, case .refused = error { saved = [] }
+            throw error
+        }
+    }
+
+    /// What `$` stands for: all that was found, or with MIN or MAX those.     RFC 5182 §2.4
+    private static func savedPart(_ uids: [UInt32], _ returns: SearchReturn) -> [UInt32] {
+        if returns.all || returns.count || !(returns.min || returns.max) { return uids }
+        var part: [UInt32] = []
+        if returns.min, let first = uids.first { part.append(first) }
+        if returns.max, let last = uids.last, last != part.first { part.append(last) }
+        return part
+    }
+
+    func number(_ index: Int, _ kind: NumberKind, _ view: SelectedMailbox) -> UInt32 {
+        kind == .uid ? view.uids[index] : UInt32(index + 1)
+    }
+
+    /// ESEARCH, for SEARCH and SORT with RETURN. The numbers are in the order of the result.
+    func answer(_ returns: SearchReturn, _ numbers: [UInt32], _ tag: [UInt8], isUID: Bool) {
+        var response = ESearchResponse(tag: tag, isUID: isUID)
         if returns.min { response.min = numbers.first }
         if returns.max { response.max = numbers.last }
         if returns.count { response.count = UInt32(numbers.count) }
         if returns.all { response.all = RangeBuilder(numbers).ranges }
         output.append(response, mode)
-        return Completion("Searched")
     }
 
     /// The indexes of the messages that match, ascending.
@@ -127,6 +166,6 @@ extension Session {
 extension SearchReturn {
     /// What is not finished is refused.
     fileprivate var isOffered: Bool {
-        !save && !update && !context && !relevancy && partial == nil
+        !update && !context && !relevancy && partial == nil
     }
 }

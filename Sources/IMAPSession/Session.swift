@@ -26,6 +26,8 @@ package final class Session {
     /// After ENABLE UTF8=ACCEPT.
     var isUTF8 = false
     var isIdling = false
+    /// The UIDs that `$` stands for, ascending.                               RFC 5182
+    var saved: [UInt32] = []
     /// What the client is reading piece by piece.
     var piecewise: Piecewise?
     /// In a row.
@@ -329,6 +331,8 @@ package final class Session {
         case .fetch(let command): return try await fetch(command)
         case .store(let command): return try await storeFlags(command)
         case .search(let search): return try await self.search(search, tag: command.tag)
+        case .sort(let sort): return try await self.sort(sort, tag: command.tag)
+        case .thread(let thread): return try await self.thread(thread)
         case .copy(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
@@ -337,7 +341,7 @@ package final class Session {
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress, .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
             .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language, .multiSearch,
-            .unauthenticate, .sort, .thread, .replace, .cancelUpdate:
+            .unauthenticate, .replace, .cancelUpdate:
             throw .bad("Command is not offered by this server")
         }
     }

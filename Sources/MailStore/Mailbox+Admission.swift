@@ -80,6 +80,7 @@ extension Mailbox {
             arrivals.remove(message.base)
             table.append(message, modseq: nextModseq())
             if !entry.beyond.isEmpty { table.beyond[message.uid] = entry.beyond }
+            // RFC 3501 §6.3.11: a message that was appended is recent too.
             unclaimedRecent.insert(message.uid)
         }
         notify()

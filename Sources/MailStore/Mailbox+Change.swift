@@ -148,7 +148,7 @@ extension Mailbox {
             tried = results.count
             for (index, result) in results.enumerated() {
                 switch result {
-                case .done(let message): applyFlags(message, changes[index].beyond, source)
+                case .done(let message): applyFlags(message, changes[index], source)
                 case .gone:
                     batch[positions[index]] = .gone
                     mustScan = true
@@ -204,15 +204,25 @@ extension Mailbox {
         )
     }
 
-    private func applyFlags(_ message: FoundMessage, _ beyond: [Int]?, _ source: UInt32) {
+    /// Where another program had changed the flags meanwhile, the session that asked is told too: it
+    /// knows its own change only.
+    private func applyFlags(
+        _ message: FoundMessage,
+        _ change: MailboxDisk.FlagChange,
+        _ source: UInt32
+    ) {
         guard let row = table.row(of: message.uid) else { return }
+        let expected = table.flags(row).subtracting(change.remove).union(change.add)
+        let source = message.flags == expected ? source : 0
         table.update(
             row,
             flags: message.flags,
             place: message.place,
             location: message.location
         )
-        if let beyond { table.beyond[message.uid] = beyond.isEmpty ? nil : beyond }
+        if let beyond = change.beyond {
+            table.beyond[message.uid] = beyond.isEmpty ? nil : beyond
+        }
         noteFlags(row, source: source)
     }
 

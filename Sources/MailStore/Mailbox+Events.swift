@@ -32,7 +32,7 @@ extension Mailbox {
     }
 
     /// Where changes are not told, directories are looked at by time.
-    private func pollByTime(_ reason: String) {
+    func pollByTime(_ reason: String) {
         let path = disk.directory.path.quotedForLog
         Log.warning("event=polling path=\(path) reason=\(reason) seconds=\(pollSeconds)")
         poll(stamp: nil)

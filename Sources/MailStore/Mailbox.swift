@@ -189,6 +189,10 @@ package final class Mailbox {
                     retries += 1
                     continue
                 }
+                if case .system(let system) = error, system.isMissing, isRemoved {
+                    leave()
+                    throw .noSuchMailbox
+                }
                 logFailure(error)
                 throw StoreError(error)
             }
@@ -199,6 +203,11 @@ package final class Mailbox {
                 try await waitForLock(observation, &patience)
             }
         }
+    }
+
+    /// Whether the directories that are open have no name any more.
+    private var isRemoved: Bool {
+        [disk.directory, disk.cur, disk.new].contains { (try? $0.status().linkCount) ?? 0 == 0 }
     }
 
     private nonisolated static func attempt<Success: Sendable>(
@@ -431,7 +440,8 @@ package final class Mailbox {
                 old += 1
             } else {
                 fresh.modseqs[row] = isFirst ? highestModseq : nextModseq()
-                if fresh.isNew(row) || uid >= snapshot.firstNewUID { unclaimedRecent.insert(uid) }
+                // At the first look what lies in cur/ has been seen by some other program.
+                if fresh.isNew(row) || !isFirst { unclaimedRecent.insert(uid) }
             }
         }
         while old < table.count {

@@ -176,7 +176,7 @@ package final class MailboxDisk: @unchecked Sendable {
     private func refreshLists(_ known: Known?, creating: Bool) throws(MaildirError) {
         _ = try keywordsFile.refresh(in: directory)
         _ = try uidList.refresh(in: directory)
-        if uidList.list == nil, let known { uidList.list = Self.restored(known) }
+        if let known { restore(known) }
         if uidList.list == nil { uidList.list = try courierList() }
         guard creating else {
             if let list = uidList.list, list.header.uidValidity != 0 { return }
@@ -206,17 +206,31 @@ package final class MailboxDisk: @unchecked Sendable {
         }
     }
 
-    /// The list as sessions know it, where somebody removed the file under them.
-    private static func restored(_ known: Known) -> UIDList {
-        var list = UIDList(uidValidity: known.uidValidity, guid: known.guid)
-        for row in 0..<known.messages.count {
-            list.raiseNextUID(to: known.messages.uids[row])
-            let base = known.messages.base(row)
-            // What cannot be listed was listed before, so that this does not fail.
-            _ = try? list.add(base.span)
+    /// Where somebody removed or damaged the list under sessions, it is made again from what they
+    /// know, and from what others have added since.
+    private func restore(_ known: Known) {
+        if let list = uidList.list {
+            let isDamaged = list.damage.isHeaderDamaged || list.damage.brokenLines > 0
+            let isSame = [0, known.uidValidity].contains(list.header.uidValidity)
+            guard isDamaged, isSame else { return }
         }
-        list.raiseNextUID(to: known.uidNext)
-        return list
+        var restored = UIDList(uidValidity: known.uidValidity, guid: known.guid)
+        func add(_ uid: UInt32, _ base: Span<UInt8>) {
+            restored.raiseNextUID(to: uid)
+            // What cannot be listed, or is twice, gets a new UID by the scan.
+            if restored.nextUID == uid { _ = try? restored.add(base) }
+        }
+        for row in 0..<known.messages.count {
+            add(known.messages.uids[row], known.messages.base(row).span)
+        }
+        restored.raiseNextUID(to: known.uidNext)
+        if let list = uidList.list {
+            for record in 0..<list.recordCount where list.isLive(record) {
+                add(list.uid(record), list.baseName(record))
+            }
+            restored.raiseNextUID(to: list.nextUID)
+        }
+        uidList.list = restored
     }
 
     /// The UIDs that Courier gave, where it served this mailbox before and nobody since.
@@ -232,7 +246,7 @@ package final class MailboxDisk: @unchecked Sendable {
 
     private func commit(_ lock: DotLock) throws(MaildirError) {
         try keywordsFile.commit(lock)
-        if list.isChanged || list.needsRewrite { try uidList.commit(lock) }
+        if uidList.isCommitDue { try uidList.commit(lock) }
     }
 
     /// Returns whether a file was left out because it seemed to have a writer still: its closing is
@@ -376,7 +390,10 @@ package final class MailboxDisk: @unchecked Sendable {
         }
         let keywords = keywordsFile.keywords
         var messages = MessageTable()
+        // What a failed write left in the file is not for sure on the disk: nobody is told.
+        let end = min(list.nextUID, uidList.doubtfulFrom ?? .max)
         for record in 0..<list.recordCount where entryOfRecord[record] >= 0 && list.isLive(record) {
+            if list.uid(record) >= end { break }
             let message = listing.message(Int(entryOfRecord[record]), uid: list.uid(record))
             messages.append(message, modseq: 0)
             let beyond = keywords.beyond(message.base)
@@ -384,7 +401,7 @@ package final class MailboxDisk: @unchecked Sendable {
         }
         return Snapshot(
             uidValidity: list.header.uidValidity,
-            nextUID: list.nextUID,
+            nextUID: end,
             guid: list.header.guid ?? [],
             messages: messages,
             keywords: keywords,
@@ -772,7 +789,7 @@ package final class MailboxDisk: @unchecked Sendable {
     private func compactList(_ lock: DotLock) throws(MaildirError) {
         guard uidList.list?.needsRewrite == true else { return }
         _ = try uidList.refresh(in: directory)
-        if uidList.list?.needsRewrite == true { try uidList.commit(lock) }
+        if uidList.isCommitDue { try uidList.commit(lock) }
     }
 
     private func remove(

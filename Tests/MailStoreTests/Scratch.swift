@@ -17,7 +17,9 @@ final class Scratch: Sendable {
 
     init() throws {
         Self.isReady
-        path = NSTemporaryDirectory() + "mailstore-" + UUID().uuidString
+        // In memory where that is possible: the tests of faults make thousands of syncs.
+        let parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm/" : NSTemporaryDirectory()
+        path = parent + "mailstore-" + UUID().uuidString
         for sub in ["", "/cur", "/new", "/tmp"] {
             try FileManager.default.createDirectory(
                 atPath: path + sub,
@@ -193,5 +195,31 @@ extension [UInt8] {
 extension FlagsDelta {
     static func add(_ flags: FlagLetters.Known, _ keywords: [String] = []) -> FlagsDelta {
         FlagsDelta(mode: .add, system: flags, keywords: keywords.map { Array($0.utf8) })
+    }
+}
+
+/// One after the other: some measure how long the loop is kept from other work.
+@Suite(.serialized)
+enum AllTests {}
+
+/// Tasks that run at once.
+@EventLoop
+final class Crew {
+    private var running = 0
+    private var failures: [any Error] = []
+    private let finished = Signal()
+
+    func add(_ body: @escaping @EventLoop () async throws -> Void) {
+        running += 1
+        Task {
+            do { try await body() } catch { failures.append(error) }
+            running -= 1
+            finished.fire()
+        }
+    }
+
+    func wait() async throws {
+        while running > 0 { await finished.wait() }
+        if let failure = failures.first { throw failure }
     }
 }

@@ -261,15 +261,18 @@ class Unreadable(TestCase):
         for number in range(3):
             name = ann.maildir.put(subject="Message %d" % number)
             if number == 1:
-                os.chown(ann.maildir.file(name), 0, 0)
-                os.chmod(ann.maildir.file(name), 0o600)
+                path = ann.maildir.file(name)
+                os.chown(path, 0, 0)
+                os.chmod(path, 0o600)
         connection = self.session(server, ann)
         connection.select()
-        result = connection.command("FETCH 1:3 BODY.PEEK[HEADER.FIELDS (SUBJECT)]")
+        result = connection.command("FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]")
         self.assertIn(result.status, (b"NO", b"OK"))
         text = repr(result)
         self.assertIn("Message 0", text)
         self.assertIn("Message 2", text)
+        self.assertTrue([line for line in server.log() if os.path.basename(path) in line],
+                        "no line in the log names it")
         self.assertAnswers(connection)
 
     @needs_root
