@@ -99,6 +99,10 @@ final class ModelRun {
             return
         }
         if client.isBusy { await client.finish() }
+        if client.session.selected == nil {
+            client.send("SELECT INBOX", .select)
+            return await client.finish()
+        }
         command(client)
         if chance(50), client.kind != .idle { await client.finish() }
     }
@@ -129,7 +133,7 @@ final class ModelRun {
         let set = first == last ? "\(first)" : "\(first):\(last)"
         let uids = client.messages.compactMap(\.uid)
         let uid = uids.randomElement(using: &random) ?? 1
-        switch Int.random(in: 0..<(count == 0 ? 4 : 14), using: &random) {
+        switch Int.random(in: 0..<(count == 0 ? 4 : 18), using: &random) {
         case 0: client.send("NOOP", .free)
         case 1: client.send("APPEND INBOX (\\Seen) {17+}\r\nSubject: a\r\n\r\nx\r\n", .free)
         case 2: client.send("IDLE", .idle)
@@ -142,6 +146,9 @@ final class ModelRun {
         case 10: client.send("COPY \(first) INBOX", .free)
         case 11: client.send("UID MOVE \(uid) INBOX", .free)
         case 12: client.send("SEARCH OR SEEN SUBJECT m", .fixed)
+        case 13: client.send("MOVE \(set) INBOX", .free)
+        case 14: client.send("FETCH \(first) BODY.PEEK[TEXT]<1.2>", .fixed)
+        case 15: client.send("CLOSE", .select)
         default: client.send("UID EXPUNGE \(uid):*", .free)
         }
     }
@@ -181,6 +188,10 @@ final class ModelRun {
         for client in clients {
             client.readAll()
             if client.kind == .idle { client.done() }
+            await client.finish()
+        }
+        for client in clients where client.session.selected == nil {
+            client.send("SELECT INBOX", .select)
             await client.finish()
         }
         try await clients[0].session.selected?.mailbox.settle()
