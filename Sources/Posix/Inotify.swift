@@ -63,6 +63,8 @@ package final class Inotify {
         }
     }
 
+    isolated deinit { stop() }
+
     /// Watches a directory; events go to `handler` until `remove`.
     ///
     /// Fails with ENOSPC where fs.inotify.max_user_watches is reached.
