@@ -231,11 +231,13 @@ extension Mailbox {
     /// Removes messages, in batches. Files of messages that another session still numbers are kept
     /// aside until it has been told.
     ///
+    /// - Parameter onlyDeleted: whether a message stays from which \Deleted was taken meanwhile.
     /// - Returns: the UIDs that are gone now, ascending; what could not be removed stays.
     package func expunge(
         _ uids: [UInt32],
         source: UInt32,
-        by session: (any MailboxObserver)? = nil
+        by session: (any MailboxObserver)? = nil,
+        onlyDeleted: Bool = false
     ) async throws(StoreError) -> (gone: [UInt32], failure: StoreError?) {
         var gone: [UInt32] = []
         var failure: StoreError?
@@ -246,6 +248,7 @@ extension Mailbox {
             try await locked { () -> Job<[Result<[UInt8]?, StoreError>]>? in
                 for (index, uid) in zip(left.indices, left) {
                     guard let row = table.row(of: uid) else { continue }
+                    if onlyDeleted, !table.flags(row).contains(.trashed) { continue }
                     guard removals.count < Limits.lockBatchMax else {
                         next = index
                         break
@@ -255,7 +258,8 @@ extension Mailbox {
                             uid: uid,
                             base: table.base(row),
                             location: table.location(row),
-                            isKept: isNumbered(uid, except: session)
+                            isKept: isNumbered(uid, except: session),
+                            onlyDeleted: onlyDeleted
                         )
                     )
                 }
@@ -271,6 +275,7 @@ extension Mailbox {
                         if let aside { ghosts[removal.uid] = aside }
                         if let row = table.row(of: removal.uid) { rows.append(row) }
                         logExpunge(removal.uid, source: source)
+                    case .failure(.messageGone): break
                     case .failure(let error): failure = error
                     }
                 }

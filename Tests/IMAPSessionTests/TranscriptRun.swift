@@ -217,6 +217,16 @@ final class TranscriptRun {
     private func settle() async throws {
         for client in clients.values {
             guard let mailbox = client.session.selected?.mailbox, !mailbox.isGone else { continue }
+            // Another program holds the lock: nothing settles now.
+            let path =
+                mailbox.path.isInbox
+                ? ""
+                : "."
+                    + String(
+                        decoding: (try? mailbox.path.storageName(.modifiedUTF7)) ?? [],
+                        as: UTF8.self
+                    )
+            if access(maildir.root + "/" + path + "/dovecot-uidlist.lock", F_OK) == 0 { continue }
             try? await mailbox.settle()
         }
     }
