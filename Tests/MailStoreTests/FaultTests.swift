@@ -267,7 +267,8 @@ extension AllTests {
                     try await Self.expectSeed(mailbox, 1...3, context)
                     let contents = try await Self.contents(mailbox)
                     let uids = (contents["message 4\n"] ?? []) + (contents["message 5\n"] ?? [])
-                    #expect(acknowledged ? uids == [4, 5] : Set(uids).count == 2, context)
+                    // One that could not be looked at the first time comes after the other.
+                    #expect(Set(uids).count == 2, "\(context) \(uids)")
                     if let live {
                         #expect(live.table.uids == reopened.table.uids, context)
                         for uid in live.table.uids {
