@@ -105,7 +105,8 @@ extension Session {
                 _ = try await view.mailbox.expunge(
                     deleted(view, nil),
                     source: source,
-                    by: view
+                    by: view,
+                    onlyDeleted: true
                 )
             } catch {
                 throw CommandFailure(error)

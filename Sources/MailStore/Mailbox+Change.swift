@@ -148,7 +148,7 @@ extension Mailbox {
             tried = results.count
             for (index, result) in results.enumerated() {
                 switch result {
-                case .done(let message): applyFlags(message, changes[index].beyond, source)
+                case .done(let message): applyFlags(message, changes[index], source)
                 case .gone:
                     batch[positions[index]] = .gone
                     mustScan = true
@@ -204,15 +204,25 @@ extension Mailbox {
         )
     }
 
-    private func applyFlags(_ message: FoundMessage, _ beyond: [Int]?, _ source: UInt32) {
+    /// Where another program had changed the flags meanwhile, the session that asked is told too: it
+    /// knows its own change only.
+    private func applyFlags(
+        _ message: FoundMessage,
+        _ change: MailboxDisk.FlagChange,
+        _ source: UInt32
+    ) {
         guard let row = table.row(of: message.uid) else { return }
+        let expected = table.flags(row).subtracting(change.remove).union(change.add)
+        let source = message.flags == expected ? source : 0
         table.update(
             row,
             flags: message.flags,
             place: message.place,
             location: message.location
         )
-        if let beyond { table.beyond[message.uid] = beyond.isEmpty ? nil : beyond }
+        if let beyond = change.beyond {
+            table.beyond[message.uid] = beyond.isEmpty ? nil : beyond
+        }
         noteFlags(row, source: source)
     }
 
@@ -221,11 +231,13 @@ extension Mailbox {
     /// Removes messages, in batches. Files of messages that another session still numbers are kept
     /// aside until it has been told.
     ///
+    /// - Parameter onlyDeleted: whether a message stays from which \Deleted was taken meanwhile.
     /// - Returns: the UIDs that are gone now, ascending; what could not be removed stays.
     package func expunge(
         _ uids: [UInt32],
         source: UInt32,
-        by session: (any MailboxObserver)? = nil
+        by session: (any MailboxObserver)? = nil,
+        onlyDeleted: Bool = false
     ) async throws(StoreError) -> (gone: [UInt32], failure: StoreError?) {
         var gone: [UInt32] = []
         var failure: StoreError?
@@ -236,6 +248,7 @@ extension Mailbox {
             try await locked { () -> Job<[Result<[UInt8]?, StoreError>]>? in
                 for (index, uid) in zip(left.indices, left) {
                     guard let row = table.row(of: uid) else { continue }
+                    if onlyDeleted, !table.flags(row).contains(.trashed) { continue }
                     guard removals.count < Limits.lockBatchMax else {
                         next = index
                         break
@@ -245,7 +258,8 @@ extension Mailbox {
                             uid: uid,
                             base: table.base(row),
                             location: table.location(row),
-                            isKept: isNumbered(uid, except: session)
+                            isKept: isNumbered(uid, except: session),
+                            onlyDeleted: onlyDeleted
                         )
                     )
                 }
@@ -261,6 +275,7 @@ extension Mailbox {
                         if let aside { ghosts[removal.uid] = aside }
                         if let row = table.row(of: removal.uid) { rows.append(row) }
                         logExpunge(removal.uid, source: source)
+                    case .failure(.messageGone): break
                     case .failure(let error): failure = error
                     }
                 }

@@ -183,9 +183,14 @@ extension MailboxDisk {
             return .complete
         }
         // A read lease is granted only while nobody has the file open for writing.
-        guard let file = try? directory.open(location.name, O_RDONLY | O_NONBLOCK),
-            let hasNoWriter = file.hasNoWriterNow()
-        else { return age > Limits.unfinishedSeconds ? .complete : .unknown }
-        return hasNoWriter ? .complete : .written
+        do throws(SystemError) {
+            let file = try directory.open(location.name, O_RDONLY | O_NONBLOCK)
+            if let hasNoWriter = file.hasNoWriterNow() { return hasNoWriter ? .complete : .written }
+        } catch {
+            if error.isMissing { return .gone }
+            // One that cannot be read is a message all the same; whoever reads it is told why not.
+            if error.code == EACCES { return .complete }
+        }
+        return age > Limits.unfinishedSeconds ? .complete : .unknown
     }
 }

@@ -761,10 +761,12 @@ package final class MailboxDisk: @unchecked Sendable {
         var location: FileLocation
         /// Whether a session still numbers it: then the file is kept aside in `tmp/`.
         var isKept: Bool
+        /// Whether it stays where another program took \Deleted away.
+        var onlyDeleted = false
     }
 
     /// Removes at most a batch; returns one result for each that was tried: the name in `tmp/`
-    /// where it was kept aside.
+    /// where it was kept aside, or `messageGone` where it stays since it is not deleted any more.
     func remove(
         _ removals: ArraySlice<Removal>,
         _ lock: DotLock
@@ -818,6 +820,10 @@ package final class MailboxDisk: @unchecked Sendable {
                 return .failure(StoreError(error))
             }
             guard let found = present?[removal.base] else { return .success(nil) }
+            if removal.onlyDeleted, !FlagLetters(fileName: found.name.span).known.contains(.trashed)
+            {
+                return .failure(.messageGone)
+            }
             location = found
         }
         return .success(nil)

@@ -87,7 +87,8 @@ def plan(quick):
             step("", *login, "--connections", "8", "login"),
             step("", *login, "--connections", "8", "--tls", "login"),
         ],
-        "login-yescrypt": [step("", *login, "--connections", "1", "login", users=0)],
+        "login-yescrypt": [step("", *login, "--note", "yescrypt", "--connections", "1",
+                                "login", users=0)],
         "idle": [step("restart", "--connections", many, "idle", users=people)],
         "idle-tls": [step("restart", "--connections", many, "--tls", "idle", users=people)],
         "notify": [
@@ -371,8 +372,11 @@ class Bench:
             return
         for line in done.stdout.splitlines():
             if is_kept and line.startswith("measure="):
-                self.keep(server.name, round_number, dict(
-                    word.split("=", 1) for word in line.split(" ")))
+                result = dict(word.split("=", 1) for word in line.split(" "))
+                if "--mailbox" in step.arguments:
+                    mailbox = step.arguments[step.arguments.index("--mailbox") + 1]
+                    result["measure"] += "-" + mailbox.removeprefix("b")
+                self.keep(server.name, round_number, result)
         if done.returncode != 0:
             self.fail(server, step, done.stderr.strip())
 

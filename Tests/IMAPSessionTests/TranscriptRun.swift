@@ -94,7 +94,7 @@ final class TranscriptRun {
         }
     }
 
-    init(_ transcript: Transcript, _ way: Way) throws {
+    init(_ transcript: Transcript, _ way: Way) async throws {
         self.transcript = transcript
         self.way = way
         maildir = try TestMaildir()
@@ -105,18 +105,14 @@ final class TranscriptRun {
         for file in transcript.files {
             try maildir.write(file.content, to: maildir.root + "/" + file.path)
         }
-        store = try Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir.root, transcript)
     }
 
-    private static func open(_ root: String, _ transcript: Transcript) throws -> MailStore {
-        try MailStore(
-            StoreSettings(
-                root: Array(root.utf8),
-                separator: transcript.separator,
-                prefix: transcript.prefix,
-                processID: getpid(),
-                host: Array("test".utf8)
-            )
+    private static func open(_ root: String, _ transcript: Transcript) async throws -> MailStore {
+        try await MailStore.forTest(
+            root,
+            separator: transcript.separator,
+            prefix: transcript.prefix
         )
     }
 
@@ -158,7 +154,7 @@ final class TranscriptRun {
             _ = try await store.open(path)
         }
         store.close()
-        store = try Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir.root, transcript)
     }
 
     private func start() async throws {
@@ -221,6 +217,16 @@ final class TranscriptRun {
     private func settle() async throws {
         for client in clients.values {
             guard let mailbox = client.session.selected?.mailbox, !mailbox.isGone else { continue }
+            // Another program holds the lock: nothing settles now.
+            let path =
+                mailbox.path.isInbox
+                ? ""
+                : "."
+                    + String(
+                        decoding: (try? mailbox.path.storageName(.modifiedUTF7)) ?? [],
+                        as: UTF8.self
+                    )
+            if access(maildir.root + "/" + path + "/dovecot-uidlist.lock", F_OK) == 0 { continue }
             try? await mailbox.settle()
         }
     }
@@ -292,7 +298,7 @@ final class TranscriptRun {
         client.stream.end()
         _ = await client.waitForEnd()
         store.close()
-        store = try Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir.root, transcript)
         let next = Client(MemoryStream(), store)
         clients[name] = next
         next.start(tag: nil)

@@ -54,7 +54,7 @@ extension Bench {
         let all = Distribution(walls)
         report.add(
             "login",
-            "c\(results.count)" + (options.target.isTLS ? "-tls" : ""),
+            "c\(results.count)" + (options.target.isTLS ? "-tls" : "") + options.note,
             wall: wall / Double(max(walls.count, 1)),
             cpu: used,
             n: walls.count,

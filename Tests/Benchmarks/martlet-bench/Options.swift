@@ -13,6 +13,7 @@ struct Options: Sendable {
     var seconds = 10
     var gap = 1_000
     var maildir = ""
+    var note = ""
     var server: Int32?
     var hasTable = true
 
@@ -60,6 +61,7 @@ struct Options: Sendable {
           --mailbox NAME       default INBOX
           --repeat N           default 3
           --states A,B,...     names of the first, second ... repetition (the last for all more)
+          --note WORD          put behind the state in the results of login
           --connections N --pipeline N --count N --seconds N
           --gap MS             between deliveries, default 1000
           --maildir DIR        where deliveries go (new/ is in it)
@@ -106,6 +108,7 @@ struct Options: Sendable {
         case "--mailbox": mailbox = value
         case "--states": states = value.split(separator: ",").map(String.init)
         case "--maildir": maildir = value
+        case "--note": note = "-" + value
         case "--out": out = value
         case "--repeat": return number(\.repeats, max: 1_000)
         case "--connections": return number(\.connections, max: 20_000)
