@@ -633,7 +633,9 @@ package final class MailboxDisk: @unchecked Sendable {
         let flags = name.flags
         let isRegular =
             location.isNew
-            ? !name.layout.hasInfo : flags.rest.isEmpty && location.name == name.with(flags)
+            ? !name.layout.hasInfo
+            : flags.rest.isEmpty && name.layout.baseCount == name.layout.stemCount
+                && location.name == name.with(flags)
         return FoundMessage(
             uid: 0,
             base: name.base,

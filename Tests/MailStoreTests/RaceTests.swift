@@ -7,7 +7,7 @@ import Testing
 @testable import MailStore
 
 extension AllTests {
-    /// Two sessions on one mailbox. The left column is the first, the right column the second.
+    /// Two sessions on one mailbox: `left` and `right`, in the order in which they act.
     @Suite("Races")
     struct RaceTests {
         let scratch: Scratch
@@ -26,16 +26,16 @@ extension AllTests {
                 let (store, inbox) = try await scratch.inbox()
                 let names = (0..<30).map { "key\($0)" }
                 _ = try await inbox.store([2], .add([], names), source: 1)
-                async let one = inbox.store([1], .add(.seen, ["key27"]), source: 1)
-                /*                        */ async let two = inbox.store(
+                async let left = inbox.store([1], .add(.seen, ["key27"]), source: 1)
+                async let right = inbox.store(
                     [1],
                     .add(.draft, ["key28"]),
                     source: 2
                 )
-                async let three = inbox.store([1], .add(.flagged, ["key1"]), source: 1)
-                #expect(try await one == [.changed])
-                /*                        */ #expect(try await two == [.changed])
-                #expect(try await three == [.changed])
+                async let leftAgain = inbox.store([1], .add(.flagged, ["key1"]), source: 1)
+                #expect(try await left == [.changed])
+                #expect(try await right == [.changed])
+                #expect(try await leftAgain == [.changed])
                 let flags: FlagLetters.Known = [.seen, .draft, .flagged, .keyword(1)]
                 #expect(inbox.flags(1) == flags)
                 #expect(inbox.table.beyond[1] == [27, 28])
@@ -53,23 +53,23 @@ extension AllTests {
             try await EventLoop.test { [scratch] in
                 let (store, inbox) = try await scratch.inbox()
                 let left = Viewer(inbox)
-                /*                        */ let right = Viewer(inbox)
+                let right = Viewer(inbox)
                 let result = try await inbox.expunge([2, 3], source: 1, by: left)
                 left.catchUp()
                 #expect(result.gone == [2, 3])
                 #expect(inbox.table.uids == [1, 4, 5])
-                /*                        */ #expect(right.uids == [1, 2, 3, 4, 5])
-                /*                        */ let content = try await inbox.read(2)
-                /*                        */ #expect(content.bytes.text.hasPrefix("Subject"))
-                /*                        */ #expect(scratch.names("tmp").count == 2)
+                #expect(right.uids == [1, 2, 3, 4, 5])
+                let content = try await inbox.read(2)
+                #expect(content.bytes.text.hasPrefix("Subject"))
+                #expect(scratch.names("tmp").count == 2)
                 // A store says so and changes the rest.
-                /*                        */ let outcomes = try await inbox.store(
+                let outcomes = try await inbox.store(
                     [1, 2],
                     .add(.seen),
                     source: 2
                 )
-                /*                        */ #expect(outcomes == [.changed, .gone])
-                /*                        */ right.catchUp()
+                #expect(outcomes == [.changed, .gone])
+                right.catchUp()
                 await eventually { scratch.names("tmp").isEmpty }
                 await #expect(throws: StoreError.messageGone) { try await inbox.read(2) }
                 _ = store
@@ -81,13 +81,13 @@ extension AllTests {
                 let (store, inbox) = try await scratch.inbox()
                 let left = Viewer(inbox)
                 let right = Viewer(inbox)
-                async let one = inbox.expunge([1, 2, 3], source: 1, by: left)
-                /*                        */ async let two = inbox.expunge(
+                async let leftGone = inbox.expunge([1, 2, 3], source: 1, by: left)
+                async let rightGone = inbox.expunge(
                     [2, 3, 4],
                     source: 2,
                     by: right
                 )
-                let (first, second) = (try await one, try await two)
+                let (first, second) = (try await leftGone, try await rightGone)
                 #expect(first.failure == nil && second.failure == nil)
                 #expect((first.gone + second.gone).sorted() == [1, 2, 3, 4])
                 #expect(inbox.table.uids == [5])
@@ -157,11 +157,11 @@ extension AllTests {
         @Test("an open that is asked for twice opens once") func opening() async throws {
             try await EventLoop.test { [scratch] in
                 let store = try scratch.store()
-                async let one = store.open(.inbox)
-                async let two = store.open(.inbox)
-                #expect(try await one === (try await two))
+                async let left = store.open(.inbox)
+                async let right = store.open(.inbox)
+                #expect(try await left === (try await right))
                 let again = try await store.open(.inbox)
-                #expect(try await one === again)
+                #expect(try await left === again)
             }
         }
 

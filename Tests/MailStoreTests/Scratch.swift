@@ -76,7 +76,6 @@ final class Scratch: Sendable {
         let targets = names.compactMap {
             try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")
         }
-        for target in targets { print("FD", target) }
         return targets.count { $0.hasPrefix(path) } - 1
     }
 
