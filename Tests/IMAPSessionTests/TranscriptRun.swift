@@ -206,6 +206,7 @@ final class TranscriptRun {
             guard let first = numbers[0], let second = numbers[1], first < second else {
                 return fail(step, "not so: \(numbers)")
             }
+        case .pause: await EventLoop.sleep(milliseconds: 100)
         case .closed(let name):
             guard let client = clients[name] else { return }
             if await !client.waitForEnd() { fail(step, "the connection stays") }
@@ -476,7 +477,7 @@ final class TranscriptRun {
         case .disk(let directory, _):
             rewriting.flush()
             rewriting.disk(directory, try maildir.names(directory), step)
-        case .check, .closed:
+        case .check, .closed, .pause:
             rewriting.flush()
             rewriting.keep(step)
         }
