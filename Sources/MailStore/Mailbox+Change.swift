@@ -381,8 +381,11 @@ extension Mailbox {
         guard !target.isGone else { throw .noSuchMailbox }
         var admissions: [MailboxDisk.Admission] = []
         do throws(StoreError) {
-            for uid in uids {
-                admissions.append(try await stageCopy(of: uid, in: target))
+            var left = uids[...]
+            while !left.isEmpty {
+                let batch = left.prefix(Limits.lockBatchMax)
+                try await stageCopies(of: batch, in: target, &admissions)
+                left = left.dropFirst(batch.count)
             }
             return try await target.admit(admissions)
         } catch {
@@ -393,6 +396,64 @@ extension Mailbox {
         }
     }
 
+    /// Names for many messages, in one job; what was not where it was expected is looked for singly.
+    /// The admissions are in the order of `uids`; where it throws, those that were staged are there.
+    private func stageCopies(
+        of uids: ArraySlice<UInt32>,
+        in target: Mailbox,
+        _ admissions: inout [MailboxDisk.Admission]
+    ) async throws(StoreError) {
+        var plans: [(admission: MailboxDisk.Admission, directory: Directory, name: [UInt8])?] = []
+        for uid in uids {
+            guard let row = table.row(of: uid) else {
+                plans.append(nil)
+                continue
+            }
+            let location = table.location(row)
+            let admission = admission(of: row)
+            plans.append((admission, location.isNew ? disk.new : disk.cur, location.name))
+        }
+        let list = plans
+        let tmp = target.disk.tmp
+        let isStaged = await context.pool.run { () -> [Bool] in
+            list.map { plan in
+                guard let plan else { return false }
+                let name = plan.admission.name
+                let staged: Void? = try? MailboxDisk.linkOrCopy(
+                    plan.name,
+                    in: plan.directory,
+                    to: name,
+                    in: tmp
+                )
+                return staged != nil
+            }
+        }
+        var failure: StoreError?
+        for (uid, (plan, isStaged)) in zip(uids, zip(plans, isStaged)) {
+            if isStaged, let plan {
+                admissions.append(plan.admission)
+            } else if failure == nil {
+                do throws(StoreError) {
+                    admissions.append(try await stageCopy(of: uid, in: target))
+                } catch {
+                    failure = error
+                }
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    /// A message of a row under a name of its own, with its flags and keywords.
+    private func admission(of row: Int) -> MailboxDisk.Admission {
+        let base = context.names.next(keepingFieldsOf: table.base(row))
+        return MailboxDisk.Admission(
+            name: base,
+            base: base,
+            flags: table.flags(row).intersection(.system),
+            keywords: keywordNames(row)
+        )
+    }
+
     private func stageCopy(
         of uid: UInt32,
         in target: Mailbox
@@ -401,20 +462,14 @@ extension Mailbox {
             guard let row = table.row(of: uid) else { throw .messageGone }
             let location = table.location(row)
             let source = location.isNew ? disk.new : disk.cur
-            let base = context.names.next(keepingFieldsOf: table.base(row))
-            let flags = table.flags(row)
-            let names = keywordNames(row)
+            let admission = admission(of: row)
             let tmp = target.disk.tmp
             do throws(SystemError) {
                 try await context.pool.run { () throws(SystemError) in
-                    try MailboxDisk.linkOrCopy(location.name, in: source, to: base, in: tmp)
+                    let name = admission.name
+                    try MailboxDisk.linkOrCopy(location.name, in: source, to: name, in: tmp)
                 }
-                return MailboxDisk.Admission(
-                    name: base,
-                    base: base,
-                    flags: flags.intersection(.system),
-                    keywords: names
-                )
+                return admission
             } catch {
                 guard error.isMissing else {
                     context.logFailure(.system(error), disk.directory)
