@@ -46,11 +46,12 @@ struct FetchPlan: Sendable {
     /// Whether a message's file has to be read.
     var needsContent: Bool { !items.isEmpty }
 
-    /// Whether one item is a piece of a section: the next command will ask for the next one.
-    var isPiecewise: Bool {
-        items.contains { entry in
-            if case .bodySection(_, .some, _) = entry.item { true } else { false }
-        }
+    /// The one item that needs content, where it is a piece of a section: the next command will
+    /// ask for the next one.
+    var piece: (section: SectionSpecifier, partial: OctetRange)? {
+        guard items.count == 1, case .bodySection(let section, let partial?, _) = items[0].item
+        else { return nil }
+        return (section, partial)
     }
 
     private var needsStructure: Bool {
@@ -142,6 +143,28 @@ struct FetchPlan: Sendable {
         _ span: Span<UInt8>,
         to output: inout ByteBuffer
     ) {
+        switch text(of: section, fields, structure, headerEnd, span) {
+        case .none: output.append("NIL")
+        case .range(let range): Self.append(range, of: span, partial, to: &output)
+        case .made(let text): Self.append(text, partial, to: &output)
+        }
+    }
+
+    /// Where the text of a section is.
+    private enum Text {
+        case none
+        case range(Range<Int>)
+        /// Put together, and with CRLF already.
+        case made([UInt8])
+    }
+
+    private func text(
+        of section: SectionSpecifier,
+        _ fields: HeaderFieldSet?,
+        _ structure: MessageStructure?,
+        _ headerEnd: Int,
+        _ span: Span<UInt8>
+    ) -> Text {
         let range: Range<Int>?
         switch section.kind {
         case .entire: range = find(section.part, .whole, structure, headerEnd, span.count)
@@ -152,22 +175,60 @@ struct FetchPlan: Sendable {
             guard
                 let header = find(section.part, .header, structure, headerEnd, span.count),
                 let fields
-            else {
-                output.append("NIL")
-                return
-            }
+            else { return .none }
             var excluding = false
             if case .headerFieldsNot = section.kind { excluding = true }
             var text = ByteBuffer()
             fields.append(from: span, header: header, excluding: excluding, to: &text)
-            Self.append(text.bytes, partial, to: &output)
-            return
+            return .made(text.bytes)
         }
-        guard let range else {
+        return range.map { .range($0) } ?? .none
+    }
+
+    // MARK: Piece by piece
+
+    /// A section in its CRLF form: made once, so that a message that is read in a thousand pieces is
+    /// not looked through a thousand times.
+    struct SectionContent: Sendable {
+        let section: SectionSpecifier
+        /// Nil where the message has no such section.
+        let text: [UInt8]?
+        let size: Int
+        let date: Int64
+    }
+
+    func content(of section: SectionSpecifier, _ content: MessageContent) -> SectionContent {
+        let span = content.bytes.span
+        let headerEnd = HeaderBlock.end(in: span)
+        let structure = needsStructure ? MessageStructure.parse(span) : nil
+        var made: [UInt8]?
+        switch text(of: section, items[0].fields, structure, headerEnd, span) {
+        case .none: break
+        case .made(let text): made = text
+        case .range(let range):
+            var buffer = ByteBuffer()
+            MessageText.appendCRLF(of: span, in: range, to: &buffer)
+            made = buffer.bytes
+        }
+        return SectionContent(
+            section: section,
+            text: made,
+            size: MessageText.crlfSize(of: span),
+            date: content.date.seconds
+        )
+    }
+
+    func render(_ content: SectionContent, _ partial: OctetRange) -> Rendered {
+        var output = ByteBuffer()
+        output.append(.space)
+        output.append(section: content.section, offset: partial.offset)
+        output.append(.space)
+        if let text = content.text {
+            Self.append(text, partial, to: &output)
+        } else {
             output.append("NIL")
-            return
         }
-        Self.append(range, of: span, partial, to: &output)
+        return Rendered(bytes: output.bytes, size: content.size, date: content.date)
     }
 
     private func find(

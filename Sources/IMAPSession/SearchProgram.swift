@@ -38,6 +38,8 @@ struct SearchProgram: Sendable {
         case keyword(Int, Bool)
         case recent(Bool)
         case date(DateComparison, Int)
+        /// Whether the internal date lies at or before the time (RFC 5032 §3), or above it.
+        case isOlder(Int64, Bool)
         case sentDate(DateComparison, Int)
         case field([UInt8], SearchText)
         case body(SearchText)
@@ -49,14 +51,22 @@ struct SearchProgram: Sendable {
     /// - Parameters:
     ///   - count: of messages, which `*` means among sequence numbers.
     ///   - lastUID: which `*` means among UIDs.
+    ///   - saved: the UIDs that `$` means, ascending.
     init(
-        _ command: SearchCommand,
+        _ key: SearchKey,
+        charset name: [UInt8]?,
         keywords: Keywords,
         count: Int,
-        lastUID: UInt32
+        lastUID: UInt32,
+        saved: [UInt32]
     ) throws(CommandFailure) {
-        var compiler = Compiler(keywords: keywords, count: UInt32(count), lastUID: lastUID)
-        if let name = command.charset {
+        var compiler = Compiler(
+            keywords: keywords,
+            count: UInt32(count),
+            lastUID: lastUID,
+            saved: saved
+        )
+        if let name {
             guard let charset = Charset(name) else {
                 throw .refused(
                     .badCharset([[UInt8]("US-ASCII"), [UInt8]("UTF-8")]),
@@ -65,7 +75,7 @@ struct SearchProgram: Sendable {
             }
             compiler.charset = charset
         }
-        root = try compiler.compile(command.key)
+        root = try compiler.compile(key)
         needsDates = compiler.needsDates
     }
 
@@ -73,6 +83,7 @@ struct SearchProgram: Sendable {
         let keywords: Keywords
         let count: UInt32
         let lastUID: UInt32
+        let saved: [UInt32]
         var charset: Charset?
         var needsDates = false
         let converter = CharsetConverter()
@@ -86,21 +97,23 @@ struct SearchProgram: Sendable {
             case .fuzzy(let key): return try compile(key)
             case .sequence(let set):
                 guard let ranges = set.resolved(largest: count) else {
-                    throw .bad("Saved results are not offered by this server")
+                    return .uid(RangeBuilder(saved).ranges)
                 }
                 if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
                 guard set.largestNumber <= count else { throw .bad("No such message") }
                 return .sequence(ranges)
             case .uid(let set):
-                guard let ranges = set.resolved(largest: lastUID) else {
-                    throw .bad("Saved results are not offered by this server")
-                }
-                return .uid(ranges)
+                return .uid(set.resolved(largest: lastUID) ?? RangeBuilder(saved).ranges)
             case .flag(.system(let flag), let isSet): return .flag(Self.letter(flag), isSet)
             case .flag(.keyword(let name), let isSet):
-                if name.equalsIgnoringCase(Mailbox.forwarded) { return .flag(.passed, isSet) }
-                guard let index = keywords.index(of: name) else { return .constant(!isSet) }
-                return .keyword(index, isSet)
+                let index = keywords.index(of: name)
+                guard name.equalsIgnoringCase(Mailbox.forwarded) else {
+                    return index.map { .keyword($0, isSet) } ?? .constant(!isSet)
+                }
+                // It is told for `P`, and for a letter of this name that Dovecot gave.
+                guard let index else { return .flag(.passed, isSet) }
+                let either = Node.or([.flag(.passed, true), .keyword(index, true)])
+                return isSet ? either : .not(either)
             case .recent(let isRecent): return .recent(isRecent)
             case .internalDate(let comparison, let day):
                 needsDates = true
@@ -117,8 +130,13 @@ struct SearchProgram: Sendable {
             case .text(let text): return .text(try prepare(text))
             case .larger(let size): return .larger(Int64(clamping: size))
             case .smaller(let size): return .smaller(Int64(clamping: size))
-            case .uidAfter, .uidBefore, .saveDate, .saveDateSupported, .older, .younger, .modSeq,
-                .emailID, .threadID:
+            case .older(let seconds):
+                needsDates = true
+                return .isOlder(WallTime.now.seconds - Int64(seconds), true)
+            case .younger(let seconds):
+                needsDates = true
+                return .isOlder(WallTime.now.seconds - Int64(seconds), false)
+            case .uidAfter, .uidBefore, .saveDate, .saveDateSupported, .modSeq, .emailID, .threadID:
                 throw .bad("Search key is not offered by this server")
             }
         }
@@ -132,6 +150,9 @@ struct SearchProgram: Sendable {
         private func prepare(_ text: [UInt8]) throws(CommandFailure) -> SearchText {
             guard let charset, text.contains(where: { $0 >= 0x80 }) else {
                 return SearchText(text)
+            }
+            if charset == .utf8, !UTF8Text.isValid(text.span) {
+                throw .bad("Text is not in the charset")
             }
             var converted: [UInt8] = []
             guard converter.append(text.span, in: charset, to: &converted) else {
@@ -156,8 +177,8 @@ struct SearchProgram: Sendable {
     /// Nil where the message's file has to be read.
     func evaluate(_ facts: MessageFacts) -> Bool? { Self.evaluate(root, facts, nil) }
 
-    /// What a worker needs to look into messages.
-    final class Reader {
+    /// What a worker needs to look into messages. Used by one job at a time.
+    final class Reader: @unchecked Sendable {
         let searcher = MessageSearcher()
     }
 
@@ -213,6 +234,7 @@ struct SearchProgram: Sendable {
                 InternalDate(unixSeconds: date).localDate.dayNumber,
                 day
             )
+        case .isOlder(let time, let isOlder): return facts.date.map { ($0 <= time) == isOlder }
         case .larger(let size): return facts.size.map { $0 > size }
         case .smaller(let size): return facts.size.map { $0 < size }
         case .sentDate(let comparison, let day):

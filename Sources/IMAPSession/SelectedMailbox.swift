@@ -28,7 +28,11 @@ package final class SelectedMailbox: MailboxObserver {
     private var lastModseq: UInt64 = 0
     /// Expunged, and not told yet.
     private var pendingExpunges: Set<UInt32> = []
-    private var toldKeywords: [[UInt8]] = []
+    /// The keywords that the client was told of.
+    private var toldKeywords: [[UInt8]] = [] {
+        didSet { if toldKeywords != oldValue { flagTexts = [:] } }
+    }
+    private var flagTexts: [UInt32: [UInt8]] = [:]
     private var isChanged = true
 
     init(_ mailbox: Mailbox, isReadOnly: Bool, source: UInt32, wake: @escaping () -> Void) {
@@ -54,6 +58,9 @@ package final class SelectedMailbox: MailboxObserver {
     package func numbers(_ uid: UInt32) -> Bool { index(of: uid) != nil }
 
     // MARK: Numbers
+
+    /// How many messages the client knows of: those without a UID have a number too.
+    var numberCount: Int { max(announced, uids.count) }
 
     /// The index (sequence number less one) of a UID.
     func index(of uid: UInt32) -> Int? {
@@ -112,7 +119,6 @@ package final class SelectedMailbox: MailboxObserver {
         }
         reportCount(to: &output, allowsExpunge: allowsExpunge)
         reportKeywords(to: &output)
-        var flags: [Flag] = []
         for uid in flagged {
             guard let index = index(of: uid), let row = table.row(of: uid) else { continue }
             output.appendFetch(UInt32(index + 1))
@@ -122,7 +128,7 @@ package final class SelectedMailbox: MailboxObserver {
                 output.append(.space)
             }
             output.append("FLAGS ")
-            appendFlags(row, uid, to: &output, scratch: &flags)
+            appendFlags(row, uid, to: &output)
             output.append(")\r\n")
         }
         if allowsExpunge { mailbox.releaseGhosts() }
@@ -173,7 +179,6 @@ package final class SelectedMailbox: MailboxObserver {
         announced -= uids.count - kept.count
         uids = kept
         pendingExpunges = []
-        toldRecent = min(toldRecent, recent.count)
     }
 
     private func reportCount(to output: inout ByteBuffer, allowsExpunge: Bool) {
@@ -225,60 +230,53 @@ package final class SelectedMailbox: MailboxObserver {
     }
 
     /// The flag list of a message, with `\Recent` where this session has it.
-    func appendFlags(
-        _ row: Int,
-        _ uid: UInt32,
-        to output: inout ByteBuffer,
-        scratch: inout [Flag]
-    ) {
-        appendFlags(mailbox.table.flags(row), mailbox.table.beyond[uid] ?? [], uid, to: &output)
+    func appendFlags(_ row: Int, _ uid: UInt32, to output: inout ByteBuffer) {
+        let table = mailbox.table
+        appendFlags(table.flags(row), table.beyond, uid, to: &output)
     }
 
-    private func appendFlags(
+    /// - Parameter beyond: `MessageTable.beyond`.
+    func appendFlags(
         _ known: FlagLetters.Known,
-        _ beyond: [Int],
+        _ beyond: [UInt32: [Int]],
         _ uid: UInt32,
         to output: inout ByteBuffer
     ) {
         output.append(UInt8(ascii: "("))
         let start = output.count
-        func separate(_ output: inout ByteBuffer) {
-            if output.count > start { output.append(.space) }
-        }
-        if known.contains(.replied) { output.append("\\Answered") }
-        if known.contains(.flagged) {
-            separate(&output)
-            output.append("\\Flagged")
-        }
-        if known.contains(.trashed) {
-            separate(&output)
-            output.append("\\Deleted")
-        }
-        if known.contains(.seen) {
-            separate(&output)
-            output.append("\\Seen")
-        }
-        if known.contains(.draft) {
-            separate(&output)
-            output.append("\\Draft")
-        }
-        var hasForwarded = false
-        if known.rawValue & FlagLetters.Known.keywords.rawValue != 0 || !beyond.isEmpty {
-            for index in known.keywordIndexes + beyond {
+        output.append(text(of: known))
+        if !beyond.isEmpty, let indexes = beyond[uid] {
+            for index in indexes {
                 guard let name = mailbox.keywords.name(index) else { continue }
-                separate(&output)
+                if output.count > start { output.append(.space) }
                 output.append(name)
-                if name.equalsIgnoringCase(Mailbox.forwarded) { hasForwarded = true }
             }
         }
-        if known.contains(.passed), !hasForwarded {
-            separate(&output)
-            output.append("$Forwarded")
-        }
         if !recent.isEmpty, recent.contains(uid) {
-            separate(&output)
-            output.append("\\Recent")
+            output.append(output.count > start ? " \\Recent" : "\\Recent")
         }
         output.append(UInt8(ascii: ")"))
+    }
+
+    /// The flags of letters as they go on the wire. A mailbox has few combinations, so each is made
+    /// once.
+    private func text(of known: FlagLetters.Known) -> [UInt8] {
+        if let text = flagTexts[known.rawValue] { return text }
+        var words: [[UInt8]] = []
+        if known.contains(.replied) { words.append([UInt8]("\\Answered")) }
+        if known.contains(.flagged) { words.append([UInt8]("\\Flagged")) }
+        if known.contains(.trashed) { words.append([UInt8]("\\Deleted")) }
+        if known.contains(.seen) { words.append([UInt8]("\\Seen")) }
+        if known.contains(.draft) { words.append([UInt8]("\\Draft")) }
+        words += known.keywordIndexes.compactMap { mailbox.keywords.name($0) }
+        if known.contains(.passed),
+            !words.contains(where: { $0.equalsIgnoringCase(Mailbox.forwarded) })
+        {
+            words.append(Mailbox.forwarded)
+        }
+        let text = [UInt8](words.joined(separator: [.space]))
+        if flagTexts.count > 1_000 { flagTexts = [:] }
+        flagTexts[known.rawValue] = text
+        return text
     }
 }

@@ -30,6 +30,7 @@ extension Session {
             case .events(let parsed): events = parsed
             }
         } catch {
+            badCommands += 1
             output.append(error)
             framer.refuseLiteral()
             consume(count)

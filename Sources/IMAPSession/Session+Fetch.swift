@@ -19,6 +19,7 @@ extension Session {
             throw .bad("Fetch modifier is not offered by this server")
         }
         let view = try await settledView()
+        view.reportKeywords(to: &output)
         let plan = FetchPlan(command, isUTF8: isUTF8)
         let ranges = try indexes(command.set, command.kind, view)
         let setsSeen = plan.setsSeen && !view.isReadOnly
@@ -33,31 +34,33 @@ extension Session {
         if state.isUnknownEncoding {
             throw .refused(.unknownCTE, "A part has an unknown transfer encoding")
         }
-        if state.isMissing {
-            throw .refused(.expungeIssued, "Some of the messages no longer exist")
-        }
+        if let failure = state.failure { throw failure }
         return Completion("Fetched")
     }
 
     private struct FetchState {
-        /// The row after the last one: nearly always the next.
-        var row = 0
-        var isMissing = false
+        /// Of the first message that could not be read.
+        var failure: CommandFailure?
         var isUnknownEncoding = false
-        var scratch: [Flag] = []
-        /// Whether no item was written yet to the response that is being written.
-        var isFirstItem = true
     }
 
-    private func row(of uid: UInt32, _ view: SelectedMailbox, _ state: inout FetchState) -> Int? {
-        let next = state.row
-        if next < view.mailbox.table.count, view.mailbox.table.uids[next] == uid {
-            state.row = next + 1
-            return next
+    /// Reads one message; what keeps it from being read is told when the others are.
+    private func read(
+        _ uid: UInt32,
+        _ mailbox: Mailbox,
+        _ state: inout FetchState
+    ) async -> MessageContent? {
+        do throws(StoreError) { return try await mailbox.read(uid) } catch {
+            let failure: CommandFailure =
+                error == .messageGone
+                ? CommandFailure(error)
+                : .refused(
+                    .unavailable,
+                    "Some of the messages cannot be read, see the server's log"
+                )
+            state.failure = state.failure ?? failure
+            return nil
         }
-        guard let row = view.mailbox.table.row(of: uid) else { return nil }
-        state.row = row + 1
-        return row
     }
 
     // MARK: From memory
@@ -76,59 +79,36 @@ extension Session {
                 if plan.wantsSize { _ = await sizes(of: uids, in: view.mailbox) }
                 if plan.wantsDate { await view.mailbox.loadDates(uids) }
             }
-            while index < end, output.count < Limits.outputBytesMax {
-                let uid = view.uids[index]
-                if let row = row(of: uid, view, &state) {
-                    appendSummary(index, uid, row, plan, view, &state)
-                    output.append(")\r\n")
-                } else {
-                    try await fetchGhost(index, uid, plan, view, &state)
-                }
+            var ghost: UInt32?
+            (index, ghost) = appendSummaries(index..<end, plan, view)
+            if let ghost {
+                try await fetchGhost(index, ghost, plan, view, &state)
                 index += 1
             }
             try await flushIfLarge()
         }
     }
 
-    /// `* n FETCH (UID u FLAGS (…) INTERNALDATE "…" RFC822.SIZE n` without its end.
-    private func appendSummary(
-        _ index: Int,
-        _ uid: UInt32,
-        _ row: Int,
+    /// Appends messages until the range or the room in the output ends, or one is not in the mailbox
+    /// any more. Returns the index that comes next, and the UID there in the last case.
+    private func appendSummaries(
+        _ range: Range<Int>,
         _ plan: FetchPlan,
-        _ view: SelectedMailbox,
-        _ state: inout FetchState,
-        addsFlags: Bool = false
-    ) {
-        output.appendFetch(UInt32(index + 1))
-        var isFirst = true
-        func separate() {
-            if !isFirst { output.append(.space) }
-            isFirst = false
+        _ view: SelectedMailbox
+    ) -> (index: Int, ghost: UInt32?) {
+        // A local buffer: each append to a property would check for exclusive access.
+        var buffer = ByteBuffer()
+        swap(&buffer, &output)
+        defer { swap(&buffer, &output) }
+        let uids = view.uids
+        var writer = SummaryWriter(plan, view)
+        for index in range {
+            guard let row = writer.row(of: uids[index]) else { return (index, uids[index]) }
+            _ = writer.append(index, uids[index], row, to: &buffer)
+            buffer.append(")\r\n")
+            if buffer.count >= Limits.outputBytesMax { return (index + 1, nil) }
         }
-        if plan.wantsUID {
-            separate()
-            output.append("UID ")
-            output.append(decimal: uid)
-        }
-        if plan.wantsFlags || addsFlags {
-            separate()
-            output.append("FLAGS ")
-            view.appendFlags(row, uid, to: &output, scratch: &state.scratch)
-        }
-        let table = view.mailbox.table
-        if plan.wantsDate {
-            separate()
-            output.append("INTERNALDATE ")
-            let date = table.dates[row] == .min ? 0 : table.dates[row]
-            output.append(date: InternalDate(unixSeconds: date, zoneMinutes: 0))
-        }
-        if plan.wantsSize {
-            separate()
-            output.append("RFC822.SIZE ")
-            output.append(decimal: max(table.sizes[row], 0))
-        }
-        state.isFirstItem = isFirst
+        return (range.upperBound, nil)
     }
 
     /// A message that a sibling session expunged and that this one still numbers.
@@ -139,10 +119,7 @@ extension Session {
         _ view: SelectedMailbox,
         _ state: inout FetchState
     ) async throws(CommandFailure) {
-        guard let content = try? await view.mailbox.read(uid) else {
-            state.isMissing = true
-            return
-        }
+        guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
         output.appendFetch(UInt32(index + 1))
         var items = ByteBuffer()
@@ -182,24 +159,28 @@ extension Session {
             var changed: Set<UInt32> = []
             if setsSeen { changed = await setSeen(uids.prefix(rendered.count), view) }
             for (offset, uid) in uids.prefix(rendered.count).enumerated() {
-                if rendered[offset] == nil, let content = try? await mailbox.read(uid) {
+                if rendered[offset] == nil, let content = await read(uid, mailbox, &state) {
                     rendered[offset] = plan.render(content)
                 }
-                guard let result = rendered[offset] else {
-                    state.isMissing = true
-                    continue
-                }
+                guard let result = rendered[offset] else { continue }
                 rendered[offset] = nil
-                guard let row = row(of: uid, view, &state) else {
+                mailbox.note(uid, size: result.size, date: result.date)
+                var writer = SummaryWriter(plan, view)
+                guard let row = writer.row(of: uid) else {
                     try await fetchGhost(index + offset, uid, plan, view, &state)
                     continue
                 }
-                mailbox.note(uid, size: result.size, date: result.date)
                 if result.hasUnknownEncoding { state.isUnknownEncoding = true }
                 view.reportKeywords(to: &output)
                 let addsFlags = !plan.wantsFlags && changed.contains(uid)
-                appendSummary(index + offset, uid, row, plan, view, &state, addsFlags: addsFlags)
-                output.append(state.isFirstItem ? result.bytes.dropFirst() : result.bytes[...])
+                let isFirst = writer.append(
+                    index + offset,
+                    uid,
+                    row,
+                    addsFlags: addsFlags,
+                    to: &output
+                )
+                output.append(isFirst ? result.bytes.dropFirst() : result.bytes[...])
                 output.append(")\r\n")
                 try await flushIfLarge()
             }
@@ -213,19 +194,25 @@ extension Session {
         _ isSingle: Bool,
         _ mailbox: Mailbox
     ) async throws(CommandFailure) -> [FetchPlan.Rendered?] {
-        guard isSingle, plan.isPiecewise, let uid = uids.first else {
+        guard isSingle, let (section, partial) = plan.piece, let uid = uids.first else {
             return await mailbox.process(uids, budget: Limits.renderBytesMax) { _, content in
                 plan.render(content)
             }
         }
-        // The client reads one message piece by piece: its content is kept for the next piece.
-        if piecewise?.uid != uid {
-            guard let content = try? await mailbox.read(uid) else { return [nil] }
-            piecewise = (uid, content)
-            EventLoop.schedule(at: .after(seconds: 20)) { [weak self] in self?.piecewise = nil }
+        // The client reads one message piece by piece: the section is kept for the next piece.
+        if piecewise?.uid != uid || piecewise?.content.section != section {
+            let made = await mailbox.process(uids, budget: Limits.renderBytesMax) { _, content in
+                plan.content(of: section, content)
+            }
+            guard let content = made[0] else { return [nil] }
+            if let piecewise { EventLoop.cancel(piecewise.timer) }
+            let timer = EventLoop.schedule(at: .after(seconds: 20)) { [weak self] in
+                self?.piecewise = nil
+            }
+            piecewise = Piecewise(uid: uid, content: content, timer: timer)
         }
         guard let content = piecewise?.content else { return [nil] }
-        return [plan.render(content)]
+        return [plan.render(content, partial)]
     }
 
     /// Sets \Seen where it is not set. Returns the messages that got it.

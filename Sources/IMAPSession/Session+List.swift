@@ -2,47 +2,67 @@ import Bytes
 import IMAPWire
 import Maildir
 import MailStore
+import Posix
 
 //  LIST, LSUB                                                                RFC 9051 §6.3.9, RFC 5258
 
 /// A LIST pattern: `*` matches anything, `%` anything but the separator.
 struct ListPattern {
-    let bytes: [UInt8]
-    let separator: UInt8
+    private let bytes: [UInt8]
+    private let separator: UInt8
 
-    /// Linear in the name for each `*`: remembers the last wildcard only, as one behind it can
-    /// stand for all that an earlier one could.
-    func matches(_ name: [UInt8]) -> Bool {
-        // States are positions in the pattern; a set of them, so that no input is exponential.
-        var states = Set([0])
-        states = closure(states)
-        for byte in name {
-            var next: Set<Int> = []
-            for state in states where state < bytes.count {
-                switch bytes[state] {
-                case UInt8(ascii: "*"): next.insert(state)
-                case UInt8(ascii: "%"): if byte != separator { next.insert(state) }
-                default: if bytes[state] == byte { next.insert(state + 1) }
-                }
+    private static let star = UInt8(ascii: "*")
+    private static let percent = UInt8(ascii: "%")
+
+    /// Runs of wildcards are one: `*` where one of them is `*`.
+    init(_ pattern: [UInt8], separator: UInt8) {
+        self.separator = separator
+        var bytes: [UInt8] = []
+        for byte in pattern {
+            if Self.isWildcard(byte), let last = bytes.last, Self.isWildcard(last) {
+                if byte == Self.star { bytes[bytes.count - 1] = byte }
+            } else {
+                bytes.append(byte)
             }
-            if next.isEmpty { return false }
-            states = closure(next)
         }
-        return states.contains(bytes.count)
+        self.bytes = bytes
+    }
+
+    private static func isWildcard(_ byte: UInt8) -> Bool { byte == star || byte == percent }
+
+    /// Costs at most the length of the name times that of the pattern, whatever they are; what a
+    /// name is too short for costs nothing.
+    func matches(_ name: [UInt8]) -> Bool {
+        guard bytes.count <= 2 * name.count + 1 else { return false }
+        // Which positions of the pattern the name so far can lead to.
+        var states = [Bool](repeating: false, count: bytes.count + 1)
+        states[0] = true
+        skipWildcards(&states)
+        for byte in name {
+            var next = [Bool](repeating: false, count: bytes.count + 1)
+            var isAlive = false
+            for position in bytes.indices where states[position] {
+                switch bytes[position] {
+                case Self.star: next[position] = true
+                case Self.percent where byte != separator: next[position] = true
+                case Self.percent: continue
+                case byte: next[position + 1] = true
+                default: continue
+                }
+                isAlive = true
+            }
+            guard isAlive else { return false }
+            states = next
+            skipWildcards(&states)
+        }
+        return states[bytes.count]
     }
 
     /// A wildcard may stand for nothing.
-    private func closure(_ states: Set<Int>) -> Set<Int> {
-        var closed = states
-        for var state in states {
-            while state < bytes.count,
-                bytes[state] == UInt8(ascii: "*") || bytes[state] == UInt8(ascii: "%")
-            {
-                state += 1
-                closed.insert(state)
-            }
+    private func skipWildcards(_ states: inout [Bool]) {
+        for position in bytes.indices where states[position] && Self.isWildcard(bytes[position]) {
+            states[position + 1] = true
         }
-        return closed
     }
 }
 
@@ -79,8 +99,14 @@ extension Session {
         }
         let names = collect(tree, subscribed, uses, command)
         let hasChildren = parents(of: tree)
-        for (path, listed) in names {
-            let name = store.naming.name(of: path)
+        var work = 0
+        for (name, path, listed) in names {
+            // A thousand patterns may be asked of thousands of names.
+            work += patterns.count
+            if work > 1_000 {
+                work = 0
+                await EventLoop.yield()
+            }
             guard patterns.contains(where: { $0.matches(name) }) else { continue }
             var response = ListResponse(
                 attributes: attributes(listed, path, command, hasChildren.contains(path)),
@@ -107,7 +133,7 @@ extension Session {
         _ subscribed: Set<MailboxPath>,
         _ uses: [MailboxPath: SpecialUse],
         _ command: ListCommand
-    ) -> [(MailboxPath, Listed)] {
+    ) -> [(name: [UInt8], path: MailboxPath, listed: Listed)] {
         var all: [MailboxPath: Listed] = [:]
         for path in tree.entries.keys where store.naming.isReachable(path) {
             all[path] = Listed(exists: true, isSubscribed: false, use: uses[path])
@@ -119,6 +145,12 @@ extension Session {
             for count in 1..<max(path.components.count, 1) {
                 let parent = MailboxPath(Array(path.components.prefix(count)))
                 if all[parent] == nil, !isInboxAlias(parent) { all[parent] = Listed() }
+            }
+        }
+        var isParent: Set<MailboxPath> = []
+        for path in tree.entries.keys where path.components.count > 1 {
+            for count in 1..<path.components.count {
+                isParent.insert(MailboxPath(Array(path.components.prefix(count))))
             }
         }
         let selection = command.selection
@@ -133,7 +165,7 @@ extension Session {
         var chosen: [MailboxPath: Listed] = [:]
         let isSelective = selection.contains(.subscribed) || selection.contains(.specialUse)
         for (path, listed) in all {
-            if isSelective ? isChosen(listed) : (listed.exists || !tree.below(path).isEmpty) {
+            if isSelective ? isChosen(listed) : listed.exists || isParent.contains(path) {
                 chosen[path] = listed
             }
         }
@@ -152,12 +184,11 @@ extension Session {
                 }
             }
         }
-        return chosen.sorted { left, right in
-            if left.key.isInbox != right.key.isInbox { return left.key.isInbox }
-            return store.naming.name(of: left.key)
-                .lexicographicallyPrecedes(store.naming.name(of: right.key))
-        }
-        .map { ($0.key, $0.value) }
+        return chosen.map { (store.naming.name(of: $0.key), $0.key, $0.value) }
+            .sorted { left, right in
+                if left.path.isInbox != right.path.isInbox { return left.path.isInbox }
+                return left.name.lexicographicallyPrecedes(right.name)
+            }
     }
 
     private func isInboxAlias(_ path: MailboxPath) -> Bool {
@@ -246,8 +277,8 @@ extension Session {
         let separator = store.naming.separator
         // A pattern that is no name in this mode can match none.
         guard let decoded = joined.decoded(isUTF8: isUTF8, separator: separator) else {
-            return ListPattern(bytes: [0], separator: separator)
+            return ListPattern([0], separator: separator)
         }
-        return ListPattern(bytes: decoded, separator: separator)
+        return ListPattern(decoded, separator: separator)
     }
 }

@@ -51,6 +51,7 @@ extension Session {
     func select(_ command: SelectCommand) async throws(CommandFailure) -> Completion {
         selected?.close()
         selected = nil
+        saved = []
         if command.quickResync != nil { throw .bad("QRESYNC is not offered by this server") }
         let mailbox = try await open(try path(command.mailbox))
         let view = SelectedMailbox(
@@ -104,7 +105,8 @@ extension Session {
                 _ = try await view.mailbox.expunge(
                     deleted(view, nil),
                     source: source,
-                    by: view
+                    by: view,
+                    onlyDeleted: true
                 )
             } catch {
                 throw CommandFailure(error)
@@ -141,10 +143,6 @@ extension Session {
         let path = try path(name)
         guard !path.isInbox else { throw .refused(.cannot, "INBOX cannot be deleted") }
         do throws(StoreError) {
-            if selected?.mailbox.path == path {
-                selected?.close()
-                selected = nil
-            }
             let tree = try await store.tree()
             if tree.entries[path] == nil, !tree.below(path).isEmpty {
                 throw .hasChildren
@@ -153,6 +151,7 @@ extension Session {
         } catch {
             throw CommandFailure(error)
         }
+        leaveIfGone { $0 == path }
         return Completion("Deleted")
     }
 
@@ -178,14 +177,18 @@ extension Session {
             }
             return Completion("Renamed")
         }
-        if let view = selected, view.mailbox.path == oldPath || view.mailbox.path.isBelow(oldPath) {
-            view.close()
-            selected = nil
-        }
         do throws(StoreError) { try await store.rename(oldPath, to: newPath) } catch {
             throw CommandFailure(error)
         }
+        leaveIfGone { $0 == oldPath || $0.isBelow(oldPath) }
         return Completion("Renamed")
+    }
+
+    /// The session's own command took its mailbox away: it knows, and has none selected now.
+    private func leaveIfGone(_ isMeant: (MailboxPath) -> Bool) {
+        guard let view = selected, view.mailbox.isGone, isMeant(view.mailbox.path) else { return }
+        view.close()
+        selected = nil
     }
 
     //  subscribe = "SUBSCRIBE" SP mailbox                                    RFC 9051 §6.3.7

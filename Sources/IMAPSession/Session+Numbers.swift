@@ -29,16 +29,21 @@ extension Session {
         let uids = view.uids
         switch kind {
         case .sequenceNumber:
-            if uids.isEmpty, set.namesLargest { throw .bad("The mailbox is empty") }
-            guard let ranges = set.resolved(largest: UInt32(uids.count)) else {
-                throw .bad("Saved results are not offered by this server")
+            let count = view.numberCount
+            if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
+            guard let ranges = set.resolved(largest: UInt32(count)) else {
+                return savedIndexes(view)
             }
-            guard set.largestNumber <= uids.count else { throw .bad("No such message") }
-            return ranges.map { Int($0.lowerBound) - 1..<Int($0.upperBound) }
+            guard set.largestNumber <= count else { throw .bad("No such message") }
+            return ranges.compactMap { range in
+                // What was announced and went before it had a UID is nothing.
+                let end = min(Int(range.upperBound), uids.count)
+                return range.lowerBound <= end ? Int(range.lowerBound) - 1..<end : nil
+            }
         case .uid:
             // `*` is the last message; in an empty mailbox nothing.
             guard let ranges = set.resolved(largest: uids.last ?? 0) else {
-                throw .bad("Saved results are not offered by this server")
+                return savedIndexes(view)
             }
             return ranges.compactMap { range in
                 let first = view.firstIndex(from: range.lowerBound)
@@ -48,6 +53,11 @@ extension Session {
                 return first < end ? first..<end : nil
             }
         }
+    }
+
+    /// `$`: what of the saved result is still there.                           RFC 5182
+    private func savedIndexes(_ view: SelectedMailbox) -> [Range<Int>] {
+        saved.compactMap { view.index(of: $0) }.map { $0..<($0 + 1) }
     }
 
     /// The UIDs of the messages in a set, ascending.

@@ -8,31 +8,70 @@ import Posix
 
 extension Session {
     func search(_ command: SearchCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
-        if let returns = command.returns, !returns.isOffered {
-            throw .bad("Search return option is not offered by this server")
-        }
         let view = try await settledView()
-        let program = try SearchProgram(
-            command,
-            keywords: view.mailbox.keywords,
-            count: view.uids.count,
-            lastUID: view.uids.last ?? 0
-        )
-        if program.needsDates { await view.mailbox.loadDates(view.uids) }
-        let found = try await matches(program, view)
-        let numbers =
-            command.kind == .uid ? found.map { view.uids[$0] } : found.map { UInt32($0 + 1) }
+        let found = try await find(command.key, command.charset, command.returns, view)
+        let numbers = found.map { number($0, command.kind, view) }
         guard let returns = command.returns else {
             output.append("SEARCH", numbers: numbers)
             return Completion("Searched")
         }
-        var response = ESearchResponse(tag: tag, isUID: command.kind == .uid)
+        if returns.save { saved = Self.savedPart(found.map { view.uids[$0] }, returns) }
+        // RFC 5182 §2.1: SAVE alone is answered by nothing.
+        if returns.min || returns.max || returns.count || returns.all {
+            answer(returns, numbers, tag, isUID: command.kind == .uid)
+        }
+        return Completion("Searched")
+    }
+
+    /// The indexes of the messages that a search program finds, ascending.
+    func find(
+        _ key: SearchKey,
+        _ charset: [UInt8]?,
+        _ returns: SearchReturn?,
+        _ view: SelectedMailbox
+    ) async throws(CommandFailure) -> [Int] {
+        if let returns, !returns.isOffered {
+            throw .bad("Search return option is not offered by this server")
+        }
+        do throws(CommandFailure) {
+            let program = try SearchProgram(
+                key,
+                charset: charset,
+                keywords: view.mailbox.keywords,
+                count: view.numberCount,
+                lastUID: view.uids.last ?? 0,
+                saved: saved
+            )
+            if program.needsDates { await view.mailbox.loadDates(view.uids) }
+            return try await matches(program, view)
+        } catch {
+            // RFC 5182 §2.1: a search that fails with NO leaves the empty set.
+            if returns?.save == true, case .refused = error { saved = [] }
+            throw error
+        }
+    }
+
+    /// What `$` stands for: all that was found, or with MIN or MAX those.     RFC 5182 §2.4
+    private static func savedPart(_ uids: [UInt32], _ returns: SearchReturn) -> [UInt32] {
+        if returns.all || returns.count || !(returns.min || returns.max) { return uids }
+        var part: [UInt32] = []
+        if returns.min, let first = uids.first { part.append(first) }
+        if returns.max, let last = uids.last, last != part.first { part.append(last) }
+        return part
+    }
+
+    func number(_ index: Int, _ kind: NumberKind, _ view: SelectedMailbox) -> UInt32 {
+        kind == .uid ? view.uids[index] : UInt32(index + 1)
+    }
+
+    /// ESEARCH, for SEARCH and SORT with RETURN. The numbers are in the order of the result.
+    func answer(_ returns: SearchReturn, _ numbers: [UInt32], _ tag: [UInt8], isUID: Bool) {
+        var response = ESearchResponse(tag: tag, isUID: isUID)
         if returns.min { response.min = numbers.first }
         if returns.max { response.max = numbers.last }
         if returns.count { response.count = UInt32(numbers.count) }
         if returns.all { response.all = RangeBuilder(numbers).ranges }
         output.append(response, mode)
-        return Completion("Searched")
     }
 
     /// The indexes of the messages that match, ascending.
@@ -42,46 +81,50 @@ extension Session {
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
         var unknown: [(index: Int, facts: MessageFacts)] = []
-        var checked = 0
-        var row = 0
-        for index in view.uids.indices {
-            let uid = view.uids[index]
-            let table = view.mailbox.table
-            if row >= table.count || table.uids[row] != uid {
-                row = table.row(of: uid) ?? table.count
-            }
-            guard row < table.count else { continue }
-            let facts = facts(index, uid, row, view)
-            row += 1
-            switch program.evaluate(facts) {
-            case true?: found.append(index)
-            case false?: break
-            case nil: unknown.append((index, facts))
-            }
-            checked += 1
-            if checked % 8_192 == 0 { await EventLoop.yield() }
+        var start = 0
+        while start < view.uids.count {
+            let end = min(start + 4_096, view.uids.count)
+            sort(start..<end, program, view, &found, &unknown)
+            start = end
+            if start < view.uids.count { await EventLoop.yield() }
         }
         guard !unknown.isEmpty else { return found }
         found += try await read(program, unknown, view)
         return found.sorted()
     }
 
-    private func facts(
-        _ index: Int,
-        _ uid: UInt32,
-        _ row: Int,
-        _ view: SelectedMailbox
-    ) -> MessageFacts {
+    /// The first round over a run of messages: the columns are held once, and not across an await.
+    private func sort(
+        _ range: Range<Int>,
+        _ program: SearchProgram,
+        _ view: SelectedMailbox,
+        _ found: inout [Int],
+        _ unknown: inout [(index: Int, facts: MessageFacts)]
+    ) {
+        let uids = view.uids
         let table = view.mailbox.table
-        return MessageFacts(
-            sequence: UInt32(index + 1),
-            uid: uid,
-            flags: table.flags(row),
-            beyond: table.beyond[uid] ?? [],
-            isRecent: view.recent.contains(uid),
-            date: table.dates[row] == .min ? nil : table.dates[row],
-            size: table.sizes[row] < 0 ? nil : table.sizes[row]
-        )
+        let recent = view.recent
+        let hasBeyond = !table.beyond.isEmpty
+        var row = table.firstRow(from: uids[range.lowerBound])
+        for index in range {
+            let uid = uids[index]
+            while row < table.count, table.uids[row] < uid { row += 1 }
+            guard row < table.count, table.uids[row] == uid else { continue }
+            let facts = MessageFacts(
+                sequence: UInt32(index + 1),
+                uid: uid,
+                flags: table.flags(row),
+                beyond: hasBeyond ? table.beyond[uid] ?? [] : [],
+                isRecent: !recent.isEmpty && recent.contains(uid),
+                date: table.dates[row] == .min ? nil : table.dates[row],
+                size: table.sizes[row] < 0 ? nil : table.sizes[row]
+            )
+            switch program.evaluate(facts) {
+            case true?: found.append(index)
+            case false?: break
+            case nil: unknown.append((index, facts))
+            }
+        }
     }
 
     /// The second round: looks into the files.
@@ -98,15 +141,17 @@ extension Session {
             for entry in batch { factsByUID[entry.facts.uid] = entry.facts }
             let facts = factsByUID
             let uids = batch.map(\.facts.uid)
+            // One job at a time uses it.
+            let reader = SearchProgram.Reader()
             let results = await view.mailbox.process(uids[...], budget: 4 << 20) { uid, content in
                 guard let facts = facts[uid] else { return false }
-                return program.evaluate(facts, content, SearchProgram.Reader())
+                return program.evaluate(facts, content, reader)
             }
             for (entry, result) in zip(batch, results) {
                 if let result {
                     if result { found.append(entry.index) }
                 } else if let content = try? await view.mailbox.read(entry.facts.uid) {
-                    if program.evaluate(entry.facts, content, SearchProgram.Reader()) {
+                    if program.evaluate(entry.facts, content, reader) {
                         found.append(entry.index)
                     }
                 }
@@ -121,6 +166,6 @@ extension Session {
 extension SearchReturn {
     /// What is not finished is refused.
     fileprivate var isOffered: Bool {
-        !save && !update && !context && !relevancy && partial == nil
+        !update && !context && !relevancy && partial == nil
     }
 }

@@ -74,7 +74,8 @@ extension Session {
                 deadline = .after(seconds: Limits.keepAliveSeconds)
             }
         }
-        return Completion("Idle ended")
+        // BYE follows; a tagged answer would come before DONE.
+        throw .closed
     }
 
     private func reportInIdle() {

@@ -31,7 +31,6 @@ extension Session {
         }
         view.reportKeywords(to: &output)
         var failure: CommandFailure?
-        var scratch: [Flag] = []
         for (uid, outcome) in zip(uids, outcomes) {
             switch outcome {
             case .gone: failure = failure ?? CommandFailure(.messageGone)
@@ -47,7 +46,7 @@ extension Session {
                     output.append(.space)
                 }
                 output.append("FLAGS ")
-                view.appendFlags(row, uid, to: &output, scratch: &scratch)
+                view.appendFlags(row, uid, to: &output)
                 output.append(")\r\n")
                 try await flushIfLarge()
             }
@@ -95,13 +94,22 @@ extension Session {
         let view = try await settledView()
         var chosen: [UInt32]?
         if let set { chosen = try uids(set, .uid, view) }
-        try await remove(deleted(view, chosen), view)
+        try await remove(deleted(view, chosen), view, onlyDeleted: true)
         return Completion("Expunged")
     }
 
-    private func remove(_ uids: [UInt32], _ view: SelectedMailbox) async throws(CommandFailure) {
+    private func remove(
+        _ uids: [UInt32],
+        _ view: SelectedMailbox,
+        onlyDeleted: Bool
+    ) async throws(CommandFailure) {
         do throws(StoreError) {
-            let result = try await view.mailbox.expunge(uids, source: source, by: view)
+            let result = try await view.mailbox.expunge(
+                uids,
+                source: source,
+                by: view,
+                onlyDeleted: onlyDeleted
+            )
             if let failure = result.failure { throw failure }
         } catch {
             throw CommandFailure(error)
@@ -142,7 +150,7 @@ extension Session {
         )
         guard isMove else { return Completion("Copied", code) }
         output.append(untagged: .ok, code, "Moved")
-        try await remove(uids, view)
+        try await remove(uids, view, onlyDeleted: false)
         return Completion("Moved")
     }
 }

@@ -26,9 +26,12 @@ package final class Session {
     /// After ENABLE UTF8=ACCEPT.
     var isUTF8 = false
     var isIdling = false
-    /// Content of the message that the client is reading piece by piece.
-    var piecewise: (uid: UInt32, content: MessageContent)?
-    private var badCommands = 0
+    /// The UIDs that `$` stands for, ascending.                               RFC 5182
+    var saved: [UInt32] = []
+    /// What the client is reading piece by piece.
+    var piecewise: Piecewise?
+    /// In a row.
+    var badCommands = 0
     private var isLoggedOut = false
     private var ending: StaticString?
     var isEnding: Bool { ending != nil }
@@ -43,6 +46,13 @@ package final class Session {
         Self.lastSource &+= 1
         if Self.lastSource == 0 { Self.lastSource = 1 }
         source = Self.lastSource
+    }
+
+    /// A section of one message in the form in which it is sent.
+    struct Piecewise {
+        let uid: UInt32
+        let content: FetchPlan.SectionContent
+        let timer: TimerID
     }
 
     var mode: TextMode { isUTF8 ? .utf8 : .ascii }
@@ -274,10 +284,13 @@ package final class Session {
             guard let selected else { throw .bad("No mailbox is selected") }
             if selected.mailbox.isGone { throw .refused(.nonexistent, "Mailbox is gone") }
             if selected.isReadOnly, body.changesSelectedMailbox {
-                throw .refused(nil, "Mailbox is opened read-only")
+                throw .refused(.readOnly, "Mailbox is opened read-only")
             }
         }
-        if !isFetching(body) { piecewise = nil }
+        if !isFetching(body), let ended = piecewise {
+            EventLoop.cancel(ended.timer)
+            piecewise = nil
+        }
         switch body {
         case .capability:
             output.append(capabilities: Self.capabilities)
@@ -318,6 +331,8 @@ package final class Session {
         case .fetch(let command): return try await fetch(command)
         case .store(let command): return try await storeFlags(command)
         case .search(let search): return try await self.search(search, tag: command.tag)
+        case .sort(let sort): return try await self.sort(sort, tag: command.tag)
+        case .thread(let thread): return try await self.thread(thread)
         case .copy(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
@@ -326,7 +341,7 @@ package final class Session {
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress, .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
             .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language, .multiSearch,
-            .unauthenticate, .sort, .thread, .replace, .cancelUpdate:
+            .unauthenticate, .replace, .cancelUpdate:
             throw .bad("Command is not offered by this server")
         }
     }

@@ -160,7 +160,8 @@ package struct CapabilityList: Hashable, Sendable {
         CapabilityList([
             .imap4rev1, .literalPlus, .id, .enable, .idle, .namespace, .unselect, .uidPlus,
             .move, .children, .specialUse, .createSpecialUse, .listExtended, .listStatus,
-            .statusSize, .eSearch, .utf8Accept, .appendLimit(appendLimit),
+            .statusSize, .eSearch, .searchRes, .within, .sort, .sortDisplay, .eSort,
+            .threadOrderedSubject, .threadReferences, .utf8Accept, .appendLimit(appendLimit),
         ])
     }
 

@@ -16,8 +16,24 @@ package enum Limits {
     /// Mailboxes kept live after their last session, so that the next SELECT or STATUS is instant.
     static let idleMailboxesMax = 24
 
+    /// Messages whose dates are looked up in one job.
+    static let dateBatchMax = 2_000
+
     /// How often an operation looks again for a file that was renamed under it.
     static let renameRetriesMax = 10
+
+    /// Events that wait for an operation to end. Beyond it a scan tells the same for less memory.
+    static let deferredEventsMax = 65_536
+
+    /// When work that failed (full disk, lock held) is tried again.
+    static let retrySeconds = 5
+
+    /// When a file that seemed to have a writer is looked at again, and for how long one is thought
+    /// to have one where the filesystem does not tell.
+    static let unfinishedSeconds = 2
+
+    /// A file without a UID that was changed within this time may have a writer still.
+    static let writingSecondsMax = 60
 
     /// Entries of the change log of a mailbox before sessions that lag are made to compare flags.
     static let changeLogMax = 65_536

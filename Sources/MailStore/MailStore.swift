@@ -43,6 +43,7 @@ package final class MailStore {
     /// Live mailboxes without a session, the longest idle first.
     private var idle: [MailboxPath] = []
     private let changes = Turnstile()
+    private let subscribing = Turnstile()
     private let stateChanges = Turnstile()
     /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
     package let firstLogin = Turnstile()
@@ -98,48 +99,54 @@ package final class MailStore {
     /// The live mailbox of a path, scanned if it was not live.
     package func open(_ path: MailboxPath) async throws(StoreError) -> Mailbox {
         while let signal = opening[path] { await signal.wait() }
-        if let mailbox = live[path], !mailbox.isGone {
-            if await isSameDirectory(mailbox) { return try await current(mailbox) }
-            mailbox.isGone = true
-            mailbox.notify()
-            forget(mailbox)
-        }
         let signal = Signal()
         opening[path] = signal
         defer {
             opening[path] = nil
             signal.fire()
         }
+        if let mailbox = live[path], await isInPlace(mailbox), !mailbox.isGone {
+            if mailbox.isPolled { mailbox.wantScan() }
+            try await mailbox.settle()
+            if !mailbox.isGone { return mailbox }
+        }
+        live[path]?.leave()
         let disk = try await openDisk(path)
         let mailbox = Mailbox(path, disk, context)
         do throws(StoreError) { try await mailbox.settle() } catch {
             mailbox.unwatch()
             throw error
         }
+        guard !mailbox.isGone else { throw .noSuchMailbox }
         live[path] = mailbox
         mailboxBecameIdle(mailbox)
         return mailbox
     }
 
-    private func current(_ mailbox: Mailbox) async throws(StoreError) -> Mailbox {
-        try await mailbox.settle()
-        return mailbox
-    }
-
-    /// Whether the path still leads to the directory that is open: it may have been replaced, or
-    /// another filesystem mounted.
-    private func isSameDirectory(_ mailbox: Mailbox) async -> Bool {
+    /// Whether the path still leads to the directories that are open: they may have been replaced,
+    /// or another filesystem mounted.
+    private func isInPlace(_ mailbox: Mailbox) async -> Bool {
         let root = root
         let disk = mailbox.disk
-        let path = mailbox.path
-        guard !path.isInbox else { return (try? disk.directory.status(.init("cur"))) != nil }
+        let isInbox = mailbox.path.isInbox
         let name =
             disk.directory.path.split(separator: UInt8(ascii: "/")).last.map(Array.init) ?? []
         return await context.pool.run {
-            guard let there = try? root.statusFollowingLinks(name),
-                let open = try? disk.directory.status()
-            else { return false }
-            return there.identity == open.identity
+            do throws(SystemError) {
+                if !isInbox {
+                    let there = try root.statusFollowingLinks(name)
+                    guard there.identity == (try disk.directory.status()).identity else {
+                        return false
+                    }
+                }
+                for (name, open) in [([UInt8]("cur"), disk.cur), ([UInt8]("new"), disk.new)] {
+                    let there = try disk.directory.status(name)
+                    guard there.identity == (try open.status()).identity else { return false }
+                }
+                return true
+            } catch {
+                return false
+            }
         }
     }
 
@@ -243,12 +250,9 @@ package final class MailStore {
         let left = try await changingTree { (tree, root) throws(MailboxTreeError) in
             try tree.delete(path, root: root, unique: unique)
         }
-        if let mailbox = live[path] {
-            mailbox.isGone = true
-            mailbox.notify()
-            forget(mailbox)
-        }
-        try await changeState { $0.uses[path] = nil }
+        live[path]?.leave()
+        // It is deleted, whatever becomes of this; the failure is in the log.
+        try? await changeState { $0.uses[path] = nil }
         guard let left else { return }
         let root = root
         Task { [context] in
@@ -264,18 +268,11 @@ package final class MailStore {
 
     /// Renames a mailbox and all below it.
     package func rename(_ old: MailboxPath, to new: MailboxPath) async throws(StoreError) {
-        let renamings = try await changingTree { (tree, root) throws(MailboxTreeError) in
-            let list = try tree.renamings(old, to: new)
-            try MailboxTree.rename(list, root: root)
-            return list
+        try await changingTree { (tree, root) throws(MailboxTreeError) in
+            try MailboxTree.rename(try tree.renamings(old, to: new), root: root)
         }
-        _ = renamings
-        for (path, mailbox) in live where path == old || path.isBelow(old) {
-            mailbox.isGone = true
-            mailbox.notify()
-            forget(mailbox)
-        }
-        try await changeState { state in
+        for (path, mailbox) in live where path == old || path.isBelow(old) { mailbox.leave() }
+        try? await changeState { state in
             for (path, use) in state.uses where path == old || path.isBelow(old) {
                 state.uses[path] = nil
                 state.uses[path.moved(from: old, to: new)] = use
@@ -302,8 +299,8 @@ package final class MailStore {
         _ path: MailboxPath,
         _ isSubscribed: Bool
     ) async throws(StoreError) {
-        await changes.enter()
-        defer { changes.leave() }
+        await subscribing.enter()
+        defer { subscribing.leave() }
         let root = root
         let owner = context.lockOwner
         var patience = DotLockPatience.subscriptions(now: .now)

@@ -3,52 +3,87 @@ import Glibc
 package import Maildir
 package import Posix
 
-extension Mailbox {
-    /// Gives all arrivals and all messages of ours that wait their UIDs, with one sync.
-    func admitAll() async throws(StoreError) {
-        let arrived = arrivals
-        let waiting = admissions
-        admissions = []
-        let items =
-            arrived.map { MailboxDisk.Admission(source: .found($0)) } + waiting.map(\.admission)
-        let movesNew = hasWriter
-        let letters = table.lettersInUse
-        var outcome: MailboxDisk.AdmissionResult?
-        do throws(StoreError) {
-            try await locked { (disk, lock) throws(MaildirError) in
-                try disk.admit(items, movesNew: movesNew, lettersInUse: letters, lock)
-            } applying: { result in
-                apply(result, arrived: arrived)
-                outcome = result
-            }
-        } catch {
-            for pending in waiting { pending.done(.failure(error)) }
-            throw error
-        }
-        guard let outcome else { return }
-        for (pending, admitted) in zip(waiting, outcome.messages.dropFirst(arrived.count)) {
-            pending.done(.success(admitted))
-        }
-        if outcome.needsScan { needsScan = true }
-        notify()
+/// Messages of ours that want UIDs: all of them or none.
+@EventLoop
+final class PendingAdmission {
+    let items: [MailboxDisk.Admission]
+    private var result: Result<[UInt32], StoreError>?
+    private let finished = Signal()
+
+    init(_ items: [MailboxDisk.Admission]) { self.items = items }
+
+    func finish(_ result: Result<[UInt32], StoreError>) {
+        self.result = result
+        finished.fire()
     }
 
-    private func apply(_ result: MailboxDisk.AdmissionResult, arrived: [FileLocation]) {
-        keywords = result.keywords
-        uidNext = max(uidNext, result.nextUID)
-        var found: [(message: FoundMessage, beyond: [Int], isArrival: Bool)] = []
-        for (index, admitted) in result.messages.enumerated() {
-            if case .message(let message, let beyond) = admitted {
-                found.append((message, beyond, index < arrived.count))
+    func wait() async -> Result<[UInt32], StoreError> {
+        while true {
+            if let result { return result }
+            await finished.wait()
+        }
+    }
+}
+
+extension Mailbox {
+    /// Gives arrivals and messages of ours that wait their UIDs, with one sync.
+    func admitAll() async throws(StoreError) {
+        var waiting: [PendingAdmission] = []
+        var result: MailboxDisk.AdmissionResult?
+        do throws(StoreError) {
+            try await locked { () -> Job<MailboxDisk.AdmissionResult>? in
+                waiting = admissions
+                admissions = []
+                let request = MailboxDisk.AdmissionRequest(
+                    found: arrivals.first(Limits.lockBatchMax),
+                    groups: waiting.map(\.items),
+                    uidValidity: uidValidity,
+                    lastUID: table.uids.last ?? 0,
+                    movesNew: hasWriter,
+                    lettersInUse: table.lettersInUse
+                )
+                if request.isEmpty { return nil }
+                return { (disk, lock) throws(MaildirError) in try disk.admit(request, lock) }
+            } applying: {
+                apply($0)
+                result = $0
             }
+        } catch {
+            for pending in waiting { pending.finish(.failure(error)) }
+            throw error
         }
-        found.sort { $0.message.uid < $1.message.uid }
-        for (message, beyond, isArrival) in found where message.uid > table.uids.last ?? 0 {
+        guard let result else { return }
+        if !result.isDone {
+            // The list is another one: a scan tells what that means, then it is tried again.
+            admissions = waiting + admissions
+            return wantScan()
+        }
+        // What other programs gave UIDs comes first into the table, which grows at its end only. Where
+        // that fails the messages are in all the same.
+        if result.needsScan { try? await rescan() }
+        for (pending, group) in zip(waiting, result.groups) {
+            pending.finish(group.map { $0.map(\.message.uid) })
+        }
+    }
+
+    private func apply(_ result: MailboxDisk.AdmissionResult) {
+        guard result.isDone else { return }
+        keywords = result.keywords
+        for base in result.vanished { arrivals.remove(base) }
+        if result.needsScan { return wantScan() }
+        uidNext = max(uidNext, result.nextUID)
+        var admitted = result.found
+        for case .success(let group) in result.groups { admitted += group }
+        admitted.sort { $0.message.uid < $1.message.uid }
+        for entry in admitted {
+            let message = entry.message
+            arrivals.remove(message.base)
             table.append(message, modseq: nextModseq())
-            if !beyond.isEmpty { table.beyond[message.uid] = beyond }
-            if isArrival || !message.flags.contains(.seen) { unclaimedRecent.insert(message.uid) }
+            if !entry.beyond.isEmpty { table.beyond[message.uid] = entry.beyond }
+            // RFC 3501 §6.3.11: a message that was appended is recent too.
+            unclaimedRecent.insert(message.uid)
         }
-        arrivals.removeAll { arrived.contains($0) }
+        notify()
     }
 
     /// Brings a message that was staged in this mailbox's `tmp/` into it. Durable on return.
@@ -58,50 +93,22 @@ extension Mailbox {
         keywords: [[UInt8]]
     ) async throws(StoreError) -> UInt32 {
         let admission = MailboxDisk.Admission(
-            source: .staged(name: staged.name, base: staged.base),
+            name: staged.name,
+            base: staged.base,
             flags: flags,
             keywords: keywords
         )
-        let admitted = try await admit([admission])
-        return admitted[0]
+        return try await admit([admission])[0]
     }
 
-    /// Brings several in; all or none.
+    /// Brings several in; all or none. The UIDs are in the order of the list.
     func admit(_ list: [MailboxDisk.Admission]) async throws(StoreError) -> [UInt32] {
+        if list.isEmpty { return [] }
         guard !isGone else { throw .noSuchMailbox }
-        var results = [Result<MailboxDisk.Admitted, StoreError>?](repeating: nil, count: list.count)
-        var missing = list.count
-        let finished = Signal()
-        for (index, admission) in list.enumerated() {
-            admissions.append(
-                PendingAdmission(admission: admission) { result in
-                    results[index] = result
-                    missing -= 1
-                    if missing == 0 { finished.fire() }
-                }
-            )
-        }
+        let pending = PendingAdmission(list)
+        admissions.append(pending)
         work()
-        while missing > 0 {
-            _ = await finished.wait(until: .after(seconds: 1))
-            // Whoever worked may have failed before it came to ours.
-            if missing > 0 { work() }
-        }
-        var uids: [UInt32] = []
-        var failure: StoreError?
-        for result in results {
-            switch result {
-            case .success(.message(let message, _)): uids.append(message.uid)
-            case .success(.refused(let error)): failure = error
-            case .failure(let error): failure = error
-            case .success(.vanished), nil: failure = .messageGone
-            }
-        }
-        if let failure {
-            _ = try? await expunge(uids, source: 0)
-            throw failure
-        }
-        return uids
+        return try await pending.wait().get()
     }
 
     /// Begins a message that will be written piece by piece.

@@ -1,4 +1,5 @@
 import Bytes
+import Glibc
 package import Maildir
 import Posix
 
@@ -53,7 +54,19 @@ extension Mailbox {
             next = outcomes.count
             await EventLoop.yield()
         }
+        if outcomes.contains(.changed) { try await syncNames() }
         return outcomes
+    }
+
+    /// Makes renames and removals durable, once for a command and outside the lock.
+    private func syncNames() async throws(StoreError) {
+        let cur = disk.cur
+        do throws(SystemError) {
+            try await context.pool.run { () throws(SystemError) in try cur.sync() }
+        } catch {
+            context.logFailure(.system(error), disk.directory)
+            throw StoreError(error)
+        }
     }
 
     private struct Masks {
@@ -72,13 +85,17 @@ extension Mailbox {
                 names.append(name)
             }
         }
+        // Dovecot gave the keyword a letter: both must go for the flag to be gone.
+        if delta.mode == .remove, masks.letters.contains(.passed) { names.append(Self.forwarded) }
         let unknown = names.filter { keywords.index(of: $0) == nil }
         if !unknown.isEmpty, delta.mode != .remove {
             guard unknown.allSatisfy({ Keywords.isValid($0) }) else { throw .invalidKeyword }
-            let letters = table.lettersInUse
             do throws(StoreError) {
-                try await locked { (disk, lock) throws(MaildirError) in
-                    try disk.ensureKeywords(unknown, lettersInUse: letters, lock)
+                try await locked { () -> Job<Keywords>? in
+                    let letters = table.lettersInUse
+                    return { (disk, lock) throws(MaildirError) in
+                        try disk.ensureKeywords(unknown, lettersInUse: letters, lock)
+                    }
                 } applying: { keywords in
                     self.keywords = keywords
                 }
@@ -108,33 +125,30 @@ extension Mailbox {
         var changes: [MailboxDisk.FlagChange] = []
         var batch: [StoreOutcome] = []
         var positions: [Int] = []
-        for uid in uids {
-            guard let row = table.row(of: uid) else {
-                batch.append(.gone)
-                continue
-            }
-            guard let change = change(row, mode, masks) else {
-                batch.append(.unchanged)
-                continue
-            }
-            positions.append(batch.count)
-            batch.append(.changed)
-            changes.append(change)
-        }
-        if changes.isEmpty {
-            outcomes += batch
-            return
-        }
-        let jobs = changes
         var tried = 0
         var mustScan = false
-        try await locked { (disk, lock) throws(MaildirError) in
-            try disk.change(jobs[...], lock)
+        try await locked { () -> Job<[MailboxDisk.Changed]>? in
+            for uid in uids {
+                guard let row = table.row(of: uid) else {
+                    batch.append(.gone)
+                    continue
+                }
+                guard let change = change(row, mode, masks) else {
+                    batch.append(.unchanged)
+                    continue
+                }
+                positions.append(batch.count)
+                batch.append(.changed)
+                changes.append(change)
+            }
+            if changes.isEmpty { return nil }
+            let jobs = changes
+            return { (disk, lock) throws(MaildirError) in try disk.change(jobs[...], lock) }
         } applying: { results in
             tried = results.count
             for (index, result) in results.enumerated() {
                 switch result {
-                case .done(let message): applyFlags(message, jobs[index].beyond, source)
+                case .done(let message): applyFlags(message, changes[index], source)
                 case .gone:
                     batch[positions[index]] = .gone
                     mustScan = true
@@ -142,10 +156,7 @@ extension Mailbox {
                 }
             }
         }
-        if mustScan {
-            needsScan = true
-            work()
-        }
+        if mustScan { wantScan() }
         // What the time did not suffice for is tried with the next batch.
         outcomes += tried < positions.count ? batch[..<positions[tried]] : batch[...]
         notify()
@@ -193,15 +204,25 @@ extension Mailbox {
         )
     }
 
-    private func applyFlags(_ message: FoundMessage, _ beyond: [Int]?, _ source: UInt32) {
+    /// Where another program had changed the flags meanwhile, the session that asked is told too: it
+    /// knows its own change only.
+    private func applyFlags(
+        _ message: FoundMessage,
+        _ change: MailboxDisk.FlagChange,
+        _ source: UInt32
+    ) {
         guard let row = table.row(of: message.uid) else { return }
+        let expected = table.flags(row).subtracting(change.remove).union(change.add)
+        let source = message.flags == expected ? source : 0
         table.update(
             row,
             flags: message.flags,
             place: message.place,
             location: message.location
         )
-        if let beyond { table.beyond[message.uid] = beyond.isEmpty ? nil : beyond }
+        if let beyond = change.beyond {
+            table.beyond[message.uid] = beyond.isEmpty ? nil : beyond
+        }
         noteFlags(row, source: source)
     }
 
@@ -210,63 +231,65 @@ extension Mailbox {
     /// Removes messages, in batches. Files of messages that another session still numbers are kept
     /// aside until it has been told.
     ///
+    /// - Parameter onlyDeleted: whether a message stays from which \Deleted was taken meanwhile.
     /// - Returns: the UIDs that are gone now, ascending; what could not be removed stays.
     package func expunge(
         _ uids: [UInt32],
         source: UInt32,
-        by session: (any MailboxObserver)? = nil
+        by session: (any MailboxObserver)? = nil,
+        onlyDeleted: Bool = false
     ) async throws(StoreError) -> (gone: [UInt32], failure: StoreError?) {
         var gone: [UInt32] = []
         var failure: StoreError?
         var left = uids[...]
         while !left.isEmpty {
             var removals: [MailboxDisk.Removal] = []
-            var considered = 0
-            for uid in left.prefix(Limits.lockBatchMax) {
-                considered += 1
-                guard let row = table.row(of: uid) else { continue }
-                removals.append(
-                    MailboxDisk.Removal(
-                        uid: uid,
-                        base: table.base(row),
-                        location: table.location(row),
-                        isKept: isNumbered(uid, except: session)
+            var next = left.endIndex
+            try await locked { () -> Job<[Result<[UInt8]?, StoreError>]>? in
+                for (index, uid) in zip(left.indices, left) {
+                    guard let row = table.row(of: uid) else { continue }
+                    if onlyDeleted, !table.flags(row).contains(.trashed) { continue }
+                    guard removals.count < Limits.lockBatchMax else {
+                        next = index
+                        break
+                    }
+                    removals.append(
+                        MailboxDisk.Removal(
+                            uid: uid,
+                            base: table.base(row),
+                            location: table.location(row),
+                            isKept: isNumbered(uid, except: session),
+                            onlyDeleted: onlyDeleted
+                        )
                     )
-                )
-            }
-            if removals.isEmpty {
-                left = left.dropFirst(considered)
-                continue
-            }
-            let jobs = removals
-            var tried = 0
-            try await locked { (disk, lock) throws(MaildirError) in
-                try disk.remove(jobs[...], lock)
+                }
+                if removals.isEmpty { return nil }
+                let jobs = removals
+                return { (disk, lock) throws(MaildirError) in disk.remove(jobs[...], lock) }
             } applying: { results in
-                tried = results.count
                 var rows: [Int] = []
-                for (index, result) in results.enumerated() {
-                    let uid = jobs[index].uid
+                for (removal, result) in zip(removals, results) {
                     switch result {
                     case .success(let aside):
-                        gone.append(uid)
-                        if let aside { ghosts[uid] = aside }
-                        if let row = table.row(of: uid) { rows.append(row) }
-                        logExpunge(uid, source: source)
+                        gone.append(removal.uid)
+                        if let aside { ghosts[removal.uid] = aside }
+                        if let row = table.row(of: removal.uid) { rows.append(row) }
+                        logExpunge(removal.uid, source: source)
+                    case .failure(.messageGone): break
                     case .failure(let error): failure = error
                     }
                 }
                 table.remove(rows)
+                if results.count < removals.count {
+                    let untried = removals[results.count].uid
+                    next = left.firstIndex(of: untried) ?? left.endIndex
+                }
             }
-            if tried == jobs.count {
-                left = left.dropFirst(considered)
-            } else {
-                let next = jobs[tried].uid
-                left = left.drop { $0 != next }
-            }
+            left = left[next...]
             notify()
             await EventLoop.yield()
         }
+        if !gone.isEmpty { try await syncNames() }
         return (gone, failure)
     }
 
@@ -313,18 +336,21 @@ extension Mailbox {
             }
             // Renamed meanwhile: the event is queued already, or a scan finds it.
             context.inotify?.drain()
-            if attempt > 0 || watches.isEmpty {
-                needsScan = true
-                try await settle()
-            } else if !suspects.isEmpty {
-                try await settle()
-            }
+            if attempt > 0 || watches.isEmpty { wantScan() }
+            try await settle()
         }
         throw .messageGone
     }
 
     /// Looks up internal dates that are not known yet. What is gone meanwhile keeps none.
     package func loadDates(_ uids: [UInt32]) async {
+        for start in stride(from: 0, to: uids.count, by: Limits.dateBatchMax) {
+            let end = min(start + Limits.dateBatchMax, uids.count)
+            await loadDates(of: uids[start..<end])
+        }
+    }
+
+    private func loadDates(of uids: ArraySlice<UInt32>) async {
         var missing: [(uid: UInt32, directory: Directory, name: [UInt8])] = []
         for uid in uids {
             if let row = table.row(of: uid), table.dates[row] == .min {
@@ -340,6 +366,7 @@ extension Mailbox {
         for (entry, date) in zip(missing, dates) {
             if let date, let row = table.row(of: entry.uid) { table.dates[row] = date }
         }
+        await EventLoop.yield()
     }
 
     // MARK: Copy
@@ -359,9 +386,7 @@ extension Mailbox {
             }
             return try await target.admit(admissions)
         } catch {
-            let staged = admissions.compactMap { admission -> [UInt8]? in
-                if case .staged(let name, _) = admission.source { name } else { nil }
-            }
+            let staged = admissions.map(\.name)
             let tmp = target.disk.tmp
             await context.pool.run { for name in staged { try? tmp.unlink(name) } }
             throw error
@@ -385,7 +410,8 @@ extension Mailbox {
                     try MailboxDisk.linkOrCopy(location.name, in: source, to: base, in: tmp)
                 }
                 return MailboxDisk.Admission(
-                    source: .staged(name: base, base: base),
+                    name: base,
+                    base: base,
                     flags: flags.intersection(.system),
                     keywords: names
                 )
@@ -395,7 +421,7 @@ extension Mailbox {
                     throw StoreError(error)
                 }
                 context.inotify?.drain()
-                if attempt > 0 { needsScan = true }
+                if attempt > 0 || watches.isEmpty { wantScan() }
                 try await settle()
             }
         }
@@ -419,14 +445,20 @@ extension MailboxDisk {
         in target: Directory
     ) throws(SystemError) {
         do throws(SystemError) {
+            // A symbolic link may lead elsewhere from elsewhere: what it leads to is copied.
+            if try source.status(name).isSymbolicLink { throw SystemError("linkat", EXDEV) }
             try source.link(name, to: target, newName)
         } catch {
-            // EXDEV, EMLINK, EPERM: another filesystem, too many names, no links here.
-            guard [18, 31, 1].contains(error.code) else { throw error }
-            let file = try source.openFollowingLinks(name, 0)
+            // Another filesystem, too many names, no links here, somebody else's file.
+            guard [EXDEV, EMLINK, EPERM, ENOTSUP].contains(error.code) else { throw error }
+            let file = try source.openFollowingLinks(name, O_RDONLY | O_NONBLOCK)
             let status = try file.status()
             let content = try file.readAll(max: Limits.messageBytesMax)
-            let copy = try target.open(newName, 0o1 | 0o100 | 0o200, mode: status.permissions)
+            let copy = try target.open(
+                newName,
+                O_WRONLY | O_CREAT | O_EXCL,
+                mode: status.permissions
+            )
             try copy.writeAll(content)
             try copy.setModified(status.modified)
             try copy.sync()

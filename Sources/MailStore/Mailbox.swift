@@ -8,10 +8,14 @@ package import Posix
 //  by one (`Mailbox+Events`), and what our own operations did. While the watches live and their
 //  queue is drained the state is current, so a delivery costs no scan.
 //
-//  Our own operations run in jobs, one at a time (`turnstile`). Events about names in `cur/` that
-//  come meanwhile wait until the operation's own results are applied; then they tell nothing new.
-//  An arrival in `new/` never waits: sessions are told of it at once (EXISTS names no UID), and its
-//  UID follows when the list is on disk.
+//  Our own operations run in jobs, one at a time (`turnstile`). Events about names that come meanwhile
+//  wait until the operation's own results are applied; then they tell nothing new. An arrival in
+//  `new/` never waits: sessions are told of it at once (EXISTS names no UID), and its UID follows when
+//  the list is on disk.
+//
+//  What is due (a scan, UIDs, moves out of `new/`) is done by one task, `workOff`, until nothing is.
+//  When it fails (full disk, a lock that nobody gives back), what is known is served as it is, and a
+//  timer tries again: mail that waits for its UID must not keep a user from deleting other mail.
 
 /// A session that has the mailbox selected.
 @EventLoop
@@ -44,25 +48,29 @@ package final class Mailbox {
     var observers: [ObjectIdentifier: (observer: any MailboxObserver, isWriter: Bool)] = [:]
     var watches: [Inotify.WatchID] = []
 
-    /// Files that came and have no UID yet, in the order of coming.
-    var arrivals: [FileLocation] = []
+    /// Files that came and have no UID yet.
+    var arrivals = Arrivals()
     /// Our own messages that wait for a UID; one sync serves all that wait.
     var admissions: [PendingAdmission] = []
     /// Messages whose file was seen to go under its last name.
     var suspects: Set<UInt32> = []
-    var needsScan = true
+    /// Scans asked for so far, and how many of these the last one served: one that began before it
+    /// was asked for does not.
+    private var scansWanted = 1
+    private var scansServed = 0
+    /// Whether files in `new/` are to be moved to `cur/`, and up to where that was done.
+    var movesDue = false
+    var movedUpTo: UInt32 = 0
     var deferredEvents: [(event: FileEvent, isNew: Bool)] = []
-    var isWorking = false
-    var lastFailure: StoreError?
-    let settled = Signal()
     /// Expunged messages that a session still numbers: their file in `tmp/`.
     var ghosts: [UInt32: [UInt8]] = [:]
     var polling: TimerID?
-
-    struct PendingAdmission {
-        let admission: MailboxDisk.Admission
-        let done: (Result<MailboxDisk.Admitted, StoreError>) -> Void
-    }
+    private var isWorking = false
+    /// Why the last work could not be done; nil once it can.
+    private var failure: StoreError?
+    private var loggedFailure: MaildirError?
+    private var retry: TimerID?
+    private let settled = Signal()
 
     init(_ path: MailboxPath, _ disk: MailboxDisk, _ context: StoreContext) {
         self.path = path
@@ -98,39 +106,59 @@ package final class Mailbox {
     package var isSettled: Bool { arrivals.isEmpty && !needsScan && suspects.isEmpty }
 
     /// Waits until every message that came so far has its UID on disk.
+    ///
+    /// Where that cannot be (see the design note) it returns with what is known, and throws only for
+    /// a mailbox that was never scanned or is gone.
     package func settle() async throws(StoreError) {
         context.inotify?.drain()
         while !isSettled {
-            lastFailure = nil
+            if isGone { throw .noSuchMailbox }
+            if let failure {
+                if isKnown { return }
+                throw failure
+            }
             work()
             await settled.wait()
-            if let lastFailure, !isSettled { throw lastFailure }
         }
     }
 
-    /// Moves what lies in `new/` to `cur/` for a session that opens the mailbox for writing.
+    /// Whether a scan has shown what there is.
+    var isKnown: Bool { uidValidity != 0 }
+
+    /// Moves what lies in `new/` to `cur/` for a session that opens the mailbox for writing. A few
+    /// are there on return; many follow while the session goes on.
     package func claimNew() async throws(StoreError) {
-        guard table.uids.indices.contains(where: { table.isNew($0) }) else { return }
-        needsScan = true
-        try await settle()
+        guard startMoves() <= Limits.lockBatchMax else { return }
+        while movesDue, failure == nil, !isGone { await settled.wait() }
     }
 
     // MARK: Working on the disk
 
-    /// Runs `body` in a job with the uidlist's lock held, when nothing else of this process works
-    /// on the mailbox.
+    typealias Job<Success> =
+        @Sendable (MailboxDisk, DotLock) throws(MaildirError) -> Success
+
+    /// Runs a job with the uidlist's lock held, when nothing else of this process works on the
+    /// mailbox.
+    ///
+    /// - Parameters:
+    ///   - prepare: makes the job from the state as it is then; nil where nothing is left to do.
+    ///   - unlocked: what to do instead where no lock can be made (a read-only filesystem).
+    ///   - apply: takes over what the job did, before any event about it.
     func locked<Success: Sendable>(
-        _ body: @escaping @Sendable (MailboxDisk, DotLock) throws(MaildirError) -> Success,
+        _ prepare: () -> Job<Success>?,
+        unlocked: (@Sendable (MailboxDisk, MaildirError) throws(MaildirError) -> Success)? = nil,
         applying apply: (Success) -> Void
     ) async throws(StoreError) {
         await turnstile.enter()
         defer {
+            // Our own renames are events too. They are passed over now that their results are known;
+            // and the kernel's queue must not fill up with them.
+            context.inotify?.drain()
+            applyDeferredEvents()
             turnstile.leave()
-            if !turnstile.isBusy { applyDeferredEvents() }
         }
-        apply(try await lockedJob(body))
-        // Our own renames are events too; the kernel's queue must not fill up with them.
-        context.inotify?.drain()
+        guard let job = prepare() else { return }
+        apply(try await run(job, unlocked))
     }
 
     var isBusy: Bool { turnstile.isBusy }
@@ -141,8 +169,9 @@ package final class Mailbox {
         case again
     }
 
-    private func lockedJob<Success: Sendable>(
-        _ body: @escaping @Sendable (MailboxDisk, DotLock) throws(MaildirError) -> Success
+    private func run<Success: Sendable>(
+        _ job: @escaping Job<Success>,
+        _ unlocked: (@Sendable (MailboxDisk, MaildirError) throws(MaildirError) -> Success)?
     ) async throws(StoreError) -> Success {
         let disk = disk
         let owner = context.lockOwner
@@ -152,7 +181,7 @@ package final class Mailbox {
             let attempt: Attempt<Success>
             do throws(MaildirError) {
                 attempt = try await context.pool.run { () throws(MaildirError) in
-                    try Self.attempt(body, disk, owner)
+                    try Self.attempt(job, unlocked, disk, owner)
                 }
             } catch {
                 // Another program took our lock for stale, or wrote without it: once more.
@@ -160,7 +189,11 @@ package final class Mailbox {
                     retries += 1
                     continue
                 }
-                context.logFailure(error, disk.directory)
+                if case .system(let system) = error, system.isMissing, isRemoved {
+                    leave()
+                    throw .noSuchMailbox
+                }
+                logFailure(error)
                 throw StoreError(error)
             }
             switch attempt {
@@ -172,20 +205,30 @@ package final class Mailbox {
         }
     }
 
+    /// Whether the directories that are open have no name any more.
+    private var isRemoved: Bool {
+        [disk.directory, disk.cur, disk.new].contains { (try? $0.status().linkCount) ?? 0 == 0 }
+    }
+
     private nonisolated static func attempt<Success: Sendable>(
-        _ body: @Sendable (MailboxDisk, DotLock) throws(MaildirError) -> Success,
+        _ job: Job<Success>,
+        _ unlocked: (@Sendable (MailboxDisk, MaildirError) throws(MaildirError) -> Success)?,
         _ disk: MailboxDisk,
         _ owner: DotLock.Owner
     ) throws(MaildirError) -> Attempt<Success> {
-        let outcome = try system { () throws(SystemError) in
-            try DotLock.tryAcquire(UIDListFile.name, in: disk.directory, as: owner)
+        let outcome: DotLock.Outcome
+        do throws(SystemError) {
+            outcome = try DotLock.tryAcquire(UIDListFile.name, in: disk.directory, as: owner)
+        } catch {
+            guard let unlocked else { throw .system(error) }
+            return .done(try unlocked(disk, .system(error)))
         }
         switch outcome {
         case .held(let observation): return .held(observation)
         case .gone: return .again
         case .acquired(let lock):
             do throws(MaildirError) {
-                let success = try body(disk, lock)
+                let success = try job(disk, lock)
                 _ = try? lock.release()
                 return .done(success)
             } catch {
@@ -203,10 +246,15 @@ package final class Mailbox {
         case .wait(let milliseconds):
             // The file's going is an event; the time is for filesystems that tell none.
             let released = Signal()
+            let name = DotLock.lockName(of: UIDListFile.name)
             let watch = try? context.inotify?.add(disk.directory) { event in
-                if event.kind == .deleted || event.kind == .movedFrom { released.fire() }
+                let hasGone = event.kind == .deleted || event.kind == .movedFrom
+                if hasGone, event.name == name { released.fire() }
             }
-            _ = await released.wait(until: .after(milliseconds: milliseconds))
+            // It may have gone before the watch was armed.
+            if (try? disk.directory.status(name)) != nil {
+                _ = await released.wait(until: .after(milliseconds: milliseconds))
+            }
             if let watch { context.inotify?.remove(watch) }
         case .override:
             Log.warning("event=lock-overridden path=\(disk.directory.path.quotedForLog)")
@@ -223,26 +271,53 @@ package final class Mailbox {
 
     // MARK: Catching up
 
+    var needsScan: Bool { scansServed < scansWanted }
+
+    /// Has the directories looked at, by a scan that begins after this.
+    func wantScan() {
+        scansWanted += 1
+        work()
+    }
+
     /// Starts the work that is due, if none runs yet.
     func work() {
-        guard !isWorking, !isGone else { return settled.fire() }
+        guard !isWorking else { return }
         isWorking = true
-        Task {
-            var failure: StoreError?
-            do throws(StoreError) { try await workOff() } catch { failure = error }
-            isWorking = false
-            lastFailure = failure
-            settled.fire()
-            if let failure { retryLater(after: failure) }
+        Task { await workUntilDone() }
+    }
+
+    private func workUntilDone() async {
+        var failure: StoreError?
+        do throws(StoreError) { try await workOff() } catch { failure = error }
+        if isGone { failure = .noSuchMailbox }
+        isWorking = false
+        self.failure = failure
+        if let failure {
+            let refused = admissions
+            admissions = []
+            for pending in refused { pending.finish(.failure(failure)) }
+            if !isGone { retryLater() }
+        } else {
+            loggedFailure = nil
+        }
+        settled.fire()
+    }
+
+    /// The disk may have room again, the lock may be free: mail must not wait for a command.
+    private func retryLater() {
+        guard retry == nil else { return }
+        retry = EventLoop.schedule(at: .after(seconds: Limits.retrySeconds)) { [weak self] in
+            guard let self else { return }
+            self.retry = nil
+            if !self.isSettled { self.work() }
         }
     }
 
-    private func retryLater(after failure: StoreError) {
-        // The disk may have room again, the lock may be free: mail must not wait for a command.
-        EventLoop.schedule(at: .after(seconds: 5)) { [weak self] in
-            guard let self, !self.isSettled else { return }
-            self.work()
-        }
+    /// One line for a failure that repeats.
+    private func logFailure(_ error: MaildirError) {
+        guard error != loggedFailure else { return }
+        loggedFailure = error
+        context.logFailure(error, disk.directory)
     }
 
     private func workOff() async throws(StoreError) {
@@ -251,21 +326,86 @@ package final class Mailbox {
                 try await rescan()
             } else if !arrivals.isEmpty || !admissions.isEmpty {
                 try await admitAll()
+            } else if movesDue {
+                await moveNew()
             } else {
                 return
             }
         }
     }
 
-    private func rescan() async throws(StoreError) {
-        let movesNew = hasWriter
-        let known = uidValidity == 0 ? nil : table.uids
-        try await locked { (disk, lock) throws(MaildirError) in
-            try disk.scan(lock, movesNew: movesNew, known: known)
+    func rescan() async throws(StoreError) {
+        var wanted = 0
+        var postponed: MaildirError?
+        try await locked { () -> Job<MailboxDisk.Snapshot>? in
+            wanted = scansWanted
+            let known = known
+            return { (disk, lock) throws(MaildirError) in try disk.scan(lock, known) }
+        } unlocked: { [known] (disk, error) throws(MaildirError) in
+            try disk.look(known, because: error)
         } applying: { snapshot in
-            needsScan = false
-            suspects = []
+            postponed = snapshot.postponed
+            if postponed == nil {
+                scansServed = wanted
+                suspects = []
+            }
             merge(snapshot)
+        }
+        if let postponed {
+            logFailure(postponed)
+            throw StoreError(postponed)
+        }
+    }
+
+    /// What the sessions were told, for a scan to compare; nil before the first.
+    private var known: MailboxDisk.Known? {
+        guard isKnown else { return nil }
+        return MailboxDisk.Known(
+            uidValidity: uidValidity,
+            uidNext: uidNext,
+            guid: guid,
+            messages: table
+        )
+    }
+
+    /// Starts to move what lies in `new/`, for sessions that may. Returns how many there are.
+    @discardableResult
+    private func startMoves() -> Int {
+        guard hasWriter else { return 0 }
+        let count = table.newCount
+        if count > 0 {
+            movesDue = true
+            movedUpTo = 0
+            work()
+        }
+        return count
+    }
+
+    /// Moves a batch out of `new/`. What cannot be moved stays where it is: it is served all the same.
+    private func moveNew() async {
+        do throws(StoreError) {
+            try await locked { () -> Job<[FoundMessage]>? in
+                let batch =
+                    hasWriter ? table.newMessages(above: movedUpTo, Limits.lockBatchMax) : []
+                guard let last = batch.last else {
+                    movesDue = false
+                    return nil
+                }
+                movedUpTo = last.uid
+                return { (disk, lock) throws(MaildirError) in disk.moveToCur(batch, lock) }
+            } applying: { moved in
+                for message in moved {
+                    guard let row = table.row(of: message.uid) else { continue }
+                    table.update(
+                        row,
+                        flags: message.flags,
+                        place: message.place,
+                        location: message.location
+                    )
+                }
+            }
+        } catch {
+            movesDue = false
         }
     }
 
@@ -274,14 +414,14 @@ package final class Mailbox {
         let isFirst = uidValidity == 0
         if !isFirst, uidValidity != snapshot.uidValidity {
             Log.warning("event=uidvalidity-changed path=\(disk.directory.path.quotedForLog)")
-            isGone = true
-            return notify()
+            return leave()
         }
         uidValidity = snapshot.uidValidity
         uidNext = max(uidNext, snapshot.nextUID)
         guid = snapshot.guid
         keywords = snapshot.keywords
         var fresh = snapshot.messages
+        let hasBeyond = !fresh.beyond.isEmpty || !table.beyond.isEmpty
         var old = 0
         for row in 0..<fresh.count {
             let uid = fresh.uids[row]
@@ -291,14 +431,17 @@ package final class Mailbox {
             }
             if old < table.count, table.uids[old] == uid {
                 fresh.inherit(row, from: table, old)
-                if fresh.flags(row) != table.flags(old) || fresh.beyond[uid] != table.beyond[uid] {
+                if fresh.flags(row) != table.flags(old)
+                    || hasBeyond && fresh.beyond[uid] != table.beyond[uid]
+                {
                     fresh.modseqs[row] = nextModseq()
                     log.append(.init(uid: uid, isExpunge: false, source: 0))
                 }
                 old += 1
             } else {
                 fresh.modseqs[row] = isFirst ? highestModseq : nextModseq()
-                if fresh.isNew(row) || uid >= snapshot.firstNewUID { unclaimedRecent.insert(uid) }
+                // At the first look what lies in cur/ has been seen by some other program.
+                if fresh.isNew(row) || !isFirst { unclaimedRecent.insert(uid) }
             }
         }
         while old < table.count {
@@ -306,16 +449,28 @@ package final class Mailbox {
             old += 1
         }
         table = fresh
-        // What has a UID now is no arrival any more; what has none any more was seen in vain.
-        arrivals.removeAll { arrival in
-            guard let name = MessageName(arrival.name) else { return true }
-            return table.row(of: name.base.span) != nil || !isThere(arrival)
-        }
+        // What has a UID now is no arrival any more. What has none is looked at when UIDs are given.
+        arrivals.removeAll { table.row(of: $0.span) != nil }
+        if isFirst || snapshot.firstNewUID < snapshot.nextUID { startMoves() }
+        if snapshot.hasUnfinished { lookAgain() }
         notify()
     }
 
-    private func isThere(_ location: FileLocation) -> Bool {
-        (try? (location.isNew ? disk.new : disk.cur).status(location.name)) != nil
+    /// A file had a writer still, and the filesystem may not tell when it is done.
+    func lookAgain() {
+        EventLoop.schedule(at: .after(seconds: Limits.unfinishedSeconds)) { [weak self] in
+            guard let self, !self.isGone else { return }
+            self.wantScan()
+        }
+    }
+
+    /// The mailbox is not there any more, or not the one that sessions know: they must leave it.
+    func leave() {
+        guard !isGone else { return }
+        isGone = true
+        context.mailboxIsGone(self)
+        notify()
+        work()
     }
 
     func logExpunge(_ uid: UInt32, source: UInt32) {

@@ -18,8 +18,12 @@ package import Posix
 //  4. append the record, fdatasync         crash here: the same, or the record is there as well
 //  5. fsync cur/                           after it: a power cut loses neither name nor UID
 //
-//  Only then is the UID announced. Mail that others deliver into new/ takes steps 2 and 4, and is
-//  then renamed to cur/ for a session that has the mailbox open for writing.
+//  Only then is the UID announced. Where a step fails, what was renamed goes back to tmp/. Mail that
+//  others deliver into new/ takes steps 2 and 4, and is then renamed to cur/ for a session that has
+//  the mailbox open for writing.
+//
+//  No rename of a message ever replaces a file (`move`): two programs can make the same name, and a
+//  name can be moved twice.
 //
 //  Expunge: unlink, or, while a session of this process still numbers the message, a rename to
 //  tmp/martlet-expunged.*; what a crash leaves of those is removed when the mailbox is next opened.
@@ -59,6 +63,14 @@ package final class MailboxDisk: @unchecked Sendable {
 
     // MARK: Scan
 
+    /// What sessions were told of the mailbox.
+    struct Known: Sendable {
+        var uidValidity: UInt32
+        var uidNext: UInt32
+        var guid: [UInt8]
+        var messages: MessageTable
+    }
+
     /// All that a mailbox holds.
     struct Snapshot: Sendable {
         var uidValidity: UInt32
@@ -68,20 +80,54 @@ package final class MailboxDisk: @unchecked Sendable {
         var keywords: Keywords
         /// UIDs given by this scan: nobody was told of them before.
         var firstNewUID: UInt32
+        /// Whether a file was left out because it seemed to have a writer still.
+        var hasUnfinished: Bool
+        /// Why files without a UID were given none: the disk takes nothing now.
+        var postponed: MaildirError?
     }
 
     /// Reconciles lists and directories: new files get UIDs, and lists are durable on return.
     ///
-    /// - Parameters:
-    ///   - movesNew: whether files in `new/` are moved to `cur/`, for a session that opened the
-    ///     mailbox for writing.
-    ///   - known: the UIDs that sessions know, ascending; nil at the first scan.
-    func scan(
-        _ lock: DotLock,
-        movesNew: Bool,
-        known: [UInt32]?
-    ) throws(MaildirError) -> Snapshot {
-        try refreshLists(lock)
+    /// Where lists cannot be written, the messages that have UIDs are served all the same.
+    ///
+    /// - Parameter known: nil at the first scan.
+    func scan(_ lock: DotLock, _ known: Known?) throws(MaildirError) -> Snapshot {
+        try refreshLists(known, creating: true)
+        var (listing, match) = try survey(known)
+        var postponed: MaildirError?
+        var hasUnfinished = false
+        var firstNewUID = list.nextUID
+        do throws(MaildirError) {
+            try rescueBaseless(listing)
+            try resolveDuplicates(&listing, match)
+            for index in match.missing(list) { uidList.list?.remove(index) }
+            hasUnfinished = try assignUIDs(match, listing)
+            if !keywordsFile.keywords.beyondLetters.isEmpty {
+                let list = self.list
+                keywordsFile.keywords.keepBeyond { list.index(of: $0.span) != nil }
+            }
+            try commit(lock)
+        } catch {
+            guard error != .stale, error != .lockLost else { throw error }
+            // What is in the lists now only the files tell.
+            try refreshListsOnly(known, because: error)
+            (listing, match) = try survey(known)
+            firstNewUID = list.nextUID
+            postponed = error
+        }
+        return snapshot(listing, firstNewUID, hasUnfinished, postponed)
+    }
+
+    /// A scan without the lock, where none can be made: nothing is written, and who has no UID gets
+    /// none.
+    func look(_ known: Known?, because error: MaildirError) throws(MaildirError) -> Snapshot {
+        try refreshListsOnly(known, because: error)
+        let (listing, _) = try survey(known)
+        return snapshot(listing, list.nextUID, false, error)
+    }
+
+    /// The files, and which record each belongs to.
+    private func survey(_ known: Known?) throws(MaildirError) -> (Listing, Match) {
         var listing = try Listing(new: new, cur: cur)
         var match = Match(listing, list)
         if let known, forgetReturned(match, known) { match = Match(listing, list) }
@@ -94,26 +140,22 @@ package final class MailboxDisk: @unchecked Sendable {
                 if try stamps() == before { break }
             }
         }
-        try rescueBaseless(listing)
-        try resolveDuplicates(&listing, match)
-        for index in match.missing(list) { uidList.list?.remove(index) }
-        let firstNewUID = list.nextUID
-        try assignUIDs(&match, listing)
-        try commit(lock)
-        if movesNew { try moveToCur(&listing) }
-        return snapshot(listing, firstNewUID)
+        return (listing, match)
     }
 
     /// A message that sessions were told is expunged and whose file came back gets a new UID: a
     /// sequence number cannot come back in the middle. Returns whether there was one.
-    private func forgetReturned(_ match: Match, _ known: [UInt32]) -> Bool {
-        guard let last = known.last else { return false }
+    private func forgetReturned(_ match: Match, _ known: Known) -> Bool {
+        let uids = known.messages.uids
+        guard let last = uids.last, known.uidValidity == list.header.uidValidity else {
+            return false
+        }
         var returned: [Int] = []
         var next = 0
         for record in match.present(list) where list.uid(record) <= last {
             let uid = list.uid(record)
-            while next < known.count, known[next] < uid { next += 1 }
-            if next == known.count || known[next] != uid { returned.append(record) }
+            while next < uids.count, uids[next] < uid { next += 1 }
+            if next == uids.count || uids[next] != uid { returned.append(record) }
         }
         for record in returned { uidList.list?.remove(record) }
         return !returned.isEmpty
@@ -130,19 +172,65 @@ package final class MailboxDisk: @unchecked Sendable {
         }
     }
 
-    private func refreshLists(_ lock: DotLock) throws(MaildirError) {
+    /// - Parameter creating: whether a list that is missing, or lacks what it must have, is made.
+    private func refreshLists(_ known: Known?, creating: Bool) throws(MaildirError) {
         _ = try keywordsFile.refresh(in: directory)
         _ = try uidList.refresh(in: directory)
+        if let known { restore(known) }
         if uidList.list == nil { uidList.list = try courierList() }
+        guard creating else {
+            if let list = uidList.list, list.header.uidValidity != 0 { return }
+            throw .noUIDValidity
+        }
         if uidList.list == nil {
             uidList.list = UIDList(
                 uidValidity: try UIDValiditySource.next(root: root, now: .now),
                 guid: UIDList.newGUID()
             )
         } else if list.header.uidValidity == 0 {
-            uidList.list?.header.uidValidity = try UIDValiditySource.next(root: root, now: .now)
+            uidList.list?.header.uidValidity =
+                if let known { known.uidValidity } else {
+                    try UIDValiditySource.next(root: root, now: .now)
+                }
         }
-        if list.header.guid == nil { uidList.list?.header.guid = UIDList.newGUID() }
+        if list.header.guid == nil { uidList.list?.header.guid = known?.guid ?? UIDList.newGUID() }
+    }
+
+    /// Reads the lists where nothing can be written; where there are none, that is why nothing goes.
+    private func refreshListsOnly(
+        _ known: Known?,
+        because reason: MaildirError
+    ) throws(MaildirError) {
+        do throws(MaildirError) { return try refreshLists(known, creating: false) } catch {
+            throw reason
+        }
+    }
+
+    /// Where somebody removed or damaged the list under sessions, it is made again from what they
+    /// know, and from what others have added since.
+    private func restore(_ known: Known) {
+        if let list = uidList.list {
+            let isDamaged = list.damage.isHeaderDamaged || list.damage.brokenLines > 0
+            let isSame = [0, known.uidValidity].contains(list.header.uidValidity)
+            guard isDamaged, isSame else { return }
+        }
+        var restored = UIDList(uidValidity: known.uidValidity, guid: known.guid)
+        func add(_ uid: UInt32, _ base: Span<UInt8>) {
+            restored.raiseNextUID(to: uid)
+            // What cannot be listed, or is twice, gets a new UID by the scan.
+            if restored.nextUID == uid { _ = try? restored.add(base) }
+        }
+        for row in 0..<known.messages.count {
+            add(known.messages.uids[row], known.messages.base(row).span)
+        }
+        restored.raiseNextUID(to: known.uidNext)
+        if let list = uidList.list {
+            for record in 0..<list.recordCount where list.isLive(record) {
+                add(list.uid(record), list.baseName(record))
+            }
+            restored.raiseNextUID(to: list.nextUID)
+        }
+        uidList.list = restored
     }
 
     /// The UIDs that Courier gave, where it served this mailbox before and nobody since.
@@ -158,18 +246,36 @@ package final class MailboxDisk: @unchecked Sendable {
 
     private func commit(_ lock: DotLock) throws(MaildirError) {
         try keywordsFile.commit(lock)
-        if list.isChanged || list.needsRewrite { try uidList.commit(lock) }
+        if uidList.isCommitDue { try uidList.commit(lock) }
     }
 
-    private func assignUIDs(_ match: inout Match, _ listing: Listing) throws(MaildirError) {
-        guard !match.fresh.isEmpty else { return }
-        let bases = match.fresh.map { listing.base($0) }
-        for base in MessageName.sortedByArrival(bases) where list.index(of: base.span) == nil {
-            do throws(UIDListError) { _ = try uidList.list?.add(base.span) } catch {
-                // A name that no list can carry is not served, and hides no other message.
-                guard error == .unlistableName else { throw .uidList(error) }
-                Log.warning("event=unlistable-name path=\(directory.child(base).quotedForLog)")
+    /// Returns whether a file was left out because it seemed to have a writer still: its closing is
+    /// an event, or it is looked at again.
+    private func assignUIDs(_ match: Match, _ listing: Listing) throws(MaildirError) -> Bool {
+        var hasUnfinished = false
+        var bases: [[UInt8]] = []
+        bases.reserveCapacity(match.fresh.count)
+        for index in match.fresh {
+            switch completeness(listing.location(index)) {
+            case .written, .unknown: hasUnfinished = true
+            case .complete: bases.append(listing.base(index))
+            // Renamed since it was listed, or gone: the next look tells.
+            case .gone: hasUnfinished = true
             }
+        }
+        for base in MessageName.sortedByArrival(bases) where list.index(of: base.span) == nil {
+            try assignUID(base)
+        }
+        return hasUnfinished
+    }
+
+    /// A name that no list can carry is not served, and hides no other message.
+    @discardableResult
+    private func assignUID(_ base: [UInt8]) throws(MaildirError) -> UInt32? {
+        do throws(UIDListError) { return try uidList.list?.add(base.span) } catch {
+            guard error == .unlistableName else { throw .uidList(error) }
+            Log.warning("event=unlistable-name path=\(directory.child(base).quotedForLog)")
+            return nil
         }
     }
 
@@ -217,23 +323,64 @@ package final class MailboxDisk: @unchecked Sendable {
         }
     }
 
-    private func moveToCur(_ listing: inout Listing) throws(MaildirError) {
-        for index in listing.entries.indices where listing.entries[index].isNew {
-            let old = listing.location(index)
-            guard let name = MessageName(old.name) else { continue }
-            let target = name.layout.hasInfo ? old.name : name.with(FlagLetters())
-            do throws(SystemError) {
-                try new.rename(old.name, to: cur, target)
-                listing.moveToCur(index, target)
-            } catch {
-                // Somebody else moved or removed it: its event tells. On a read-only or full
-                // filesystem it stays where it is.
-                Log.debug("event=move-to-cur-failed error=\(error)")
-            }
+    /// Moves files from `new/` to `cur/`. Returns those whose place changed.
+    func moveToCur(_ messages: [FoundMessage], _ lock: DotLock) -> [FoundMessage] {
+        let end = Instant.now.adding(milliseconds: 4 * Limits.lockBatchMillisecondsMax)
+        var moved: [FoundMessage] = []
+        for message in messages where moved.isEmpty || Instant.now < end {
+            var message = message
+            if moveToCur(&message) { moved.append(message) }
         }
+        return moved
     }
 
-    private func snapshot(_ listing: Listing, _ firstNewUID: UInt32) -> Snapshot {
+    private func moveToCur(_ message: inout FoundMessage) -> Bool {
+        guard message.place == .new || message.location?.isNew == true else { return false }
+        let old = message.location?.name ?? message.base
+        guard let name = MessageName(old) else { return false }
+        let target = name.layout.hasInfo ? old : name.with(FlagLetters())
+        do throws(SystemError) {
+            try move(old, from: new, to: target)
+        } catch {
+            // Somebody else moved or removed it: its event tells. On a read-only or full filesystem
+            // it stays where it is.
+            Log.debug("event=move-to-cur-failed error=\"\(error)\"")
+            return false
+        }
+        guard let moved = MessageName(target) else { return false }
+        let uid = message.uid
+        message = Self.found(FileLocation(isNew: false, name: target), moved)
+        message.uid = uid
+        return true
+    }
+
+    /// Gives a message file a name in `cur/`, never over another message: where the name is taken by
+    /// another file, that one gets a fresh name in `new/`, and a UID of its own.
+    private func move(
+        _ name: [UInt8],
+        from source: Directory,
+        to target: [UInt8]
+    ) throws(SystemError) {
+        do throws(SystemError) {
+            return try source.renameExclusively(name, to: cur, target)
+        } catch {
+            guard error.code == EEXIST else { throw error }
+        }
+        let there = try cur.status(target)
+        if there.identity == (try source.status(name)).identity {
+            return try source.unlink(name)
+        }
+        let base = MessageName(target)?.base ?? target
+        try cur.renameExclusively(target, to: new, names.next(keepingFieldsOf: base))
+        try source.renameExclusively(name, to: cur, target)
+    }
+
+    private func snapshot(
+        _ listing: Listing,
+        _ firstNewUID: UInt32,
+        _ hasUnfinished: Bool,
+        _ postponed: MaildirError?
+    ) -> Snapshot {
         let list = self.list
         var entryOfRecord = [Int32](repeating: -1, count: list.recordCount)
         for index in listing.entries.indices {
@@ -243,7 +390,10 @@ package final class MailboxDisk: @unchecked Sendable {
         }
         let keywords = keywordsFile.keywords
         var messages = MessageTable()
+        // What a failed write left in the file is not for sure on the disk: nobody is told.
+        let end = min(list.nextUID, uidList.doubtfulFrom ?? .max)
         for record in 0..<list.recordCount where entryOfRecord[record] >= 0 && list.isLive(record) {
+            if list.uid(record) >= end { break }
             let message = listing.message(Int(entryOfRecord[record]), uid: list.uid(record))
             messages.append(message, modseq: 0)
             let beyond = keywords.beyond(message.base)
@@ -251,129 +401,213 @@ package final class MailboxDisk: @unchecked Sendable {
         }
         return Snapshot(
             uidValidity: list.header.uidValidity,
-            nextUID: list.nextUID,
+            nextUID: end,
             guid: list.header.guid ?? [],
             messages: messages,
             keywords: keywords,
-            firstNewUID: firstNewUID
+            firstNewUID: firstNewUID,
+            hasUnfinished: hasUnfinished,
+            postponed: postponed
         )
     }
 
     // MARK: Admission
 
-    /// A message on its way in.
+    /// A message of ours on its way in: a file in `tmp/`, complete and synced.
     struct Admission: Sendable {
-        enum Source: Sendable {
-            /// Somebody put it into `new/` or `cur/` under this name.
-            case found(FileLocation)
-            /// We put it into `tmp/` under this name, complete and synced.
-            case staged(name: [UInt8], base: [UInt8])
-        }
-        var source: Source
-        var flags: FlagLetters.Known = []
-        var keywords: [[UInt8]] = []
+        var name: [UInt8]
+        var base: [UInt8]
+        var flags: FlagLetters.Known
+        var keywords: [[UInt8]]
     }
 
-    enum Admitted: Sendable {
-        case message(FoundMessage, beyond: [Int])
-        /// The file went away before it had a UID.
-        case vanished
-        case refused(StoreError)
+    struct AdmissionRequest: Sendable {
+        /// What others put into `new/` or `cur/`.
+        var found: [FileLocation]
+        /// What we bring: of each group all or none.
+        var groups: [[Admission]]
+        /// Of the list that the mailbox is known to have.
+        var uidValidity: UInt32
+        /// The last message that sessions know.
+        var lastUID: UInt32
+        var movesNew: Bool
+        var lettersInUse: FlagLetters.Known
+
+        var isEmpty: Bool { found.isEmpty && groups.isEmpty }
+    }
+
+    struct Admitted: Sendable {
+        var message: FoundMessage
+        var beyond: [Int] = []
     }
 
     struct AdmissionResult: Sendable {
-        var messages: [Admitted]
-        var nextUID: UInt32
-        var keywords: Keywords
-        /// Another program gave out UIDs meanwhile: a scan is due.
-        var needsScan: Bool
+        /// False where the list is missing or another one: nothing was done.
+        var isDone = false
+        var found: [Admitted] = []
+        /// Base names of files that went away before they had a UID, or can have none.
+        var vanished: [[UInt8]] = []
+        var groups: [Result<[Admitted], StoreError>] = []
+        var nextUID: UInt32 = 1
+        var keywords = Keywords()
+        /// Another program gave out UIDs meanwhile, to messages that are not among these.
+        var needsScan = false
     }
 
     /// Gives messages their UIDs, all with one sync of the list. Durable on return.
-    func admit(
-        _ items: [Admission],
-        movesNew: Bool,
-        lettersInUse: FlagLetters.Known,
-        _ lock: DotLock
-    ) throws(MaildirError) -> AdmissionResult {
+    func admit(_ request: AdmissionRequest, _ lock: DotLock) throws(MaildirError) -> AdmissionResult
+    {
+        var result = AdmissionResult()
         let knownCount = uidList.list?.recordCount
-        let knownNext = uidList.list?.nextUID
-        try refreshLists(lock)
-        var needsScan =
-            knownNext != nil && (list.nextUID != knownNext || list.recordCount != knownCount)
-        if knownNext == nil { needsScan = true }
-        // Meanings of letters reach the disk before any name that carries them.
-        var placed: [(flags: FlagLetters.Known, beyond: [Int])?] = []
-        for item in items { placed.append(allocate(item, lettersInUse)) }
-        for (item, keywords) in zip(items, placed) {
-            guard case .staged(_, let base) = item.source, let keywords, !keywords.beyond.isEmpty
-            else { continue }
-            keywordsFile.keywords.setBeyond(base, keywords.beyond)
-        }
-        try keywordsFile.commit(lock)
+        let refresh = try uidList.refresh(in: directory)
+        guard let header = uidList.list?.header, header.uidValidity == request.uidValidity,
+            header.guid != nil
+        else { return result }
+        _ = try keywordsFile.refresh(in: directory)
 
-        var results: [Admitted] = []
-        var moved: [FileLocation] = []
-        var firstError: MaildirError?
-        for (item, keywords) in zip(items, placed) {
-            guard let keywords else {
-                results.append(.refused(.tooManyKeywords))
+        try admitFound(request, &result)
+        result.needsScan =
+            result.needsScan || hasForeign(refresh, knownCount, among: result.found)
+        try admitGroups(request, &result, lock)
+        if request.movesNew {
+            for index in result.found.indices { _ = moveToCur(&result.found[index].message) }
+        }
+        result.isDone = true
+        result.nextUID = list.nextUID
+        result.keywords = keywordsFile.keywords
+        return result
+    }
+
+    /// Whether the list has records that are new to us and name none of these messages.
+    private func hasForeign(
+        _ refresh: UIDListFile.Refresh,
+        _ knownCount: Int?,
+        among found: [Admitted]
+    ) -> Bool {
+        switch refresh {
+        case .unchanged: return false
+        case .replaced, .missing: return true
+        case .grown(let growth):
+            guard growth.superseded.isEmpty, growth.firstIndex == knownCount else { return true }
+            let uids = Set(found.map(\.message.uid))
+            return (growth.firstIndex..<list.recordCount).contains { record in
+                list.isLive(record) && !uids.contains(list.uid(record))
+            }
+        }
+    }
+
+    /// Files that others delivered, in the order of their coming. They have records afterwards.
+    private func admitFound(
+        _ request: AdmissionRequest,
+        _ result: inout AdmissionResult
+    ) throws(MaildirError) {
+        for location in request.found {
+            guard let name = MessageName(location.name) else { continue }
+            guard (try? (location.isNew ? new : cur).status(location.name)) != nil else {
+                result.vanished.append(name.base)
                 continue
             }
-            do throws(SystemError) {
-                let (message, isKnown) = try place(item, keywords.flags)
-                guard var message else {
-                    results.append(.vanished)
-                    continue
-                }
-                if case .staged = item.source {
-                    moved.append(message.location ?? fileLocation(message))
-                }
-                message.uid = isKnown ? message.uid : 0
-                results.append(.message(message, beyond: keywords.beyond))
-            } catch {
-                results.append(.refused(StoreError(error)))
+            var message = Self.found(location, name)
+            if let record = list.index(of: message.base.span) {
+                message.uid = list.uid(record)
+                // A message that was told as expunged would come back in the middle.
+                if message.uid <= request.lastUID { result.needsScan = true }
+            } else if let uid = try assignUID(message.base) {
+                message.uid = uid
+            } else {
+                result.vanished.append(name.base)
+                continue
             }
+            result.found.append(Admitted(message: message))
         }
+    }
+
+    private func admitGroups(
+        _ request: AdmissionRequest,
+        _ result: inout AdmissionResult,
+        _ lock: DotLock
+    ) throws(MaildirError) {
+        // Meanings of letters reach the disk before any name that carries them.
+        let meanings = request.groups.map { group in
+            group.map { allocate($0, request.lettersInUse) }
+        }
+        try keywordsFile.commit(lock)
+        var moved: [(name: [UInt8], staged: [UInt8])] = []
         do throws(MaildirError) {
-            for index in results.indices {
-                guard case .message(var message, let beyond) = results[index] else { continue }
-                if message.uid == 0 {
-                    do throws(UIDListError) {
-                        message.uid = try uidList.list?.add(message.base.span) ?? 0
-                    } catch {
-                        throw .uidList(error)
+            for (group, meanings) in zip(request.groups, meanings) {
+                result.groups.append(place(group, meanings, &moved))
+            }
+            for index in result.groups.indices {
+                guard case .success(var group) = result.groups[index] else { continue }
+                for entry in group.indices {
+                    guard let uid = try assignUID(group[entry].message.base) else {
+                        throw .uidList(.unlistableName)
                     }
+                    group[entry].message.uid = uid
                 }
-                results[index] = .message(message, beyond: beyond)
+                result.groups[index] = .success(group)
             }
             try commit(lock)
             if !moved.isEmpty {
                 try system { () throws(SystemError) in try cur.sync() }
             }
         } catch {
-            firstError = error
-        }
-        if let firstError {
             // Not acknowledged: a client will send it again, so it must not be there as well.
-            for location in moved { try? cur.unlink(location.name) }
-            throw firstError
+            withdraw(moved[...])
+            throw error
         }
-        if movesNew {
-            for index in results.indices {
-                guard case .message(var message, let beyond) = results[index] else { continue }
-                moveToCur(&message)
-                results[index] = .message(message, beyond: beyond)
-            }
-        }
-        return AdmissionResult(
-            messages: results,
-            nextUID: list.nextUID,
-            keywords: keywordsFile.keywords,
-            needsScan: needsScan
-        )
     }
 
+    /// Puts files back into `tmp/`, from where they are tried again or removed.
+    private func withdraw(_ moved: ArraySlice<(name: [UInt8], staged: [UInt8])>) {
+        for (name, staged) in moved {
+            do throws(SystemError) { try cur.rename(name, to: tmp, staged) } catch {
+                try? cur.unlink(name)
+            }
+        }
+    }
+
+    /// Puts a group's files into `cur/`, all or none.
+    private func place(
+        _ group: [Admission],
+        _ meanings: [(flags: FlagLetters.Known, beyond: [Int])?],
+        _ moved: inout [(name: [UInt8], staged: [UInt8])]
+    ) -> Result<[Admitted], StoreError> {
+        var admitted: [Admitted] = []
+        let first = moved.count
+        for (item, meaning) in zip(group, meanings) {
+            guard let meaning else { return refuse(.tooManyKeywords, first, &moved) }
+            var buffer = ByteBuffer(item.base)
+            FlagLetters(meaning.flags).write(to: &buffer)
+            do throws(SystemError) {
+                try tmp.renameExclusively(item.name, to: cur, buffer.bytes)
+            } catch {
+                return refuse(StoreError(error), first, &moved)
+            }
+            moved.append((buffer.bytes, item.name))
+            let message = FoundMessage(
+                uid: 0,
+                base: item.base,
+                flags: meaning.flags,
+                place: .cur,
+                location: nil
+            )
+            admitted.append(Admitted(message: message, beyond: meaning.beyond))
+        }
+        return .success(admitted)
+    }
+
+    private func refuse(
+        _ error: StoreError,
+        _ first: Int,
+        _ moved: inout [(name: [UInt8], staged: [UInt8])]
+    ) -> Result<[Admitted], StoreError> {
+        withdraw(moved[first...])
+        moved.removeSubrange(first...)
+        return .failure(error)
+    }
+
+    /// Nil where there are too many keywords.
     private func allocate(
         _ item: Admission,
         _ lettersInUse: FlagLetters.Known
@@ -390,59 +624,8 @@ package final class MailboxDisk: @unchecked Sendable {
                 beyond.append(index)
             }
         }
+        if !beyond.isEmpty { keywordsFile.keywords.setBeyond(item.base, beyond) }
         return (flags, beyond.sorted())
-    }
-
-    /// Puts a staged message into `cur/`, or looks whether a found one is still there. The UID is 0
-    /// unless the list has one already.
-    private func place(
-        _ item: Admission,
-        _ flags: FlagLetters.Known
-    ) throws(SystemError) -> (FoundMessage?, isKnown: Bool) {
-        switch item.source {
-        case .staged(let name, let base):
-            var buffer = ByteBuffer(base)
-            FlagLetters(flags).write(to: &buffer)
-            try tmp.rename(name, to: cur, buffer.bytes)
-            return (
-                FoundMessage(uid: 0, base: base, flags: flags, place: .cur, location: nil), false
-            )
-        case .found(let location):
-            guard let name = MessageName(location.name) else { return (nil, false) }
-            let source = location.isNew ? new : cur
-            do throws(SystemError) { _ = try source.status(location.name) } catch {
-                if error.isMissing { return (nil, false) }
-                throw error
-            }
-            var message = Self.found(location, name)
-            if let record = list.index(of: message.base.span) {
-                message.uid = list.uid(record)
-                return (message, true)
-            }
-            return (message, false)
-        }
-    }
-
-    private func fileLocation(_ message: FoundMessage) -> FileLocation {
-        var buffer = ByteBuffer(message.base)
-        FlagLetters(message.flags).write(to: &buffer)
-        return FileLocation(isNew: false, name: buffer.bytes)
-    }
-
-    private func moveToCur(_ message: inout FoundMessage) {
-        guard message.place == .new || message.location?.isNew == true else { return }
-        let old = message.location?.name ?? message.base
-        guard let name = MessageName(old) else { return }
-        let target = name.layout.hasInfo ? old : name.with(FlagLetters())
-        do throws(SystemError) {
-            try new.rename(old, to: cur, target)
-            guard let moved = MessageName(target) else { return }
-            let uid = message.uid
-            message = Self.found(FileLocation(isNew: false, name: target), moved)
-            message.uid = uid
-        } catch {
-            Log.debug("event=move-to-cur-failed error=\(error)")
-        }
     }
 
     /// The row of a file, without its UID.
@@ -450,7 +633,9 @@ package final class MailboxDisk: @unchecked Sendable {
         let flags = name.flags
         let isRegular =
             location.isNew
-            ? !name.layout.hasInfo : flags.rest.isEmpty && location.name == name.with(flags)
+            ? !name.layout.hasInfo
+            : flags.rest.isEmpty && name.layout.baseCount == name.layout.stemCount
+                && location.name == name.with(flags)
         return FoundMessage(
             uid: 0,
             base: name.base,
@@ -501,7 +686,7 @@ package final class MailboxDisk: @unchecked Sendable {
         var present: [[UInt8]: FileLocation]?
         for change in batch {
             if !results.isEmpty, Instant.now > end { break }
-            results.append(try self.change(change, &present))
+            results.append(self.change(change, &present))
         }
         return results
     }
@@ -509,7 +694,7 @@ package final class MailboxDisk: @unchecked Sendable {
     private func change(
         _ change: FlagChange,
         _ present: inout [[UInt8]: FileLocation]?
-    ) throws(MaildirError) -> Changed {
+    ) -> Changed {
         var location = change.location
         for attempt in 0..<Limits.renameRetriesMax {
             guard let name = MessageName(location.name) else { return .gone }
@@ -519,7 +704,7 @@ package final class MailboxDisk: @unchecked Sendable {
             let target = name.with(flags)
             do throws(SystemError) {
                 if location.isNew || target != location.name {
-                    try (location.isNew ? new : cur).rename(location.name, to: cur, target)
+                    try move(location.name, from: location.isNew ? new : cur, to: target)
                 }
                 let moved = FileLocation(isNew: false, name: target)
                 guard let newName = MessageName(target) else { return .gone }
@@ -528,10 +713,14 @@ package final class MailboxDisk: @unchecked Sendable {
                 return .done(message)
             } catch {
                 guard error.isMissing else { return .refused(StoreError(error)) }
-                if present == nil || attempt > 0 { present = try locations() }
-                guard let found = present?[change.base] else { return .gone }
-                location = found
             }
+            do throws(MaildirError) {
+                if present == nil || attempt > 0 { present = try locations() }
+            } catch {
+                return .refused(StoreError(error))
+            }
+            guard let found = present?[change.base] else { return .gone }
+            location = found
         }
         return .gone
     }
@@ -572,37 +761,45 @@ package final class MailboxDisk: @unchecked Sendable {
         var location: FileLocation
         /// Whether a session still numbers it: then the file is kept aside in `tmp/`.
         var isKept: Bool
+        /// Whether it stays where another program took \Deleted away.
+        var onlyDeleted = false
     }
 
     /// Removes at most a batch; returns one result for each that was tried: the name in `tmp/`
-    /// where it was kept aside.
+    /// where it was kept aside, or `messageGone` where it stays since it is not deleted any more.
     func remove(
         _ removals: ArraySlice<Removal>,
         _ lock: DotLock
-    ) throws(MaildirError) -> [Result<[UInt8]?, StoreError>] {
+    ) -> [Result<[UInt8]?, StoreError>] {
         let end = Instant.now.adding(milliseconds: Limits.lockBatchMillisecondsMax)
         var results: [Result<[UInt8]?, StoreError>] = []
         var present: [[UInt8]: FileLocation]?
         for removal in removals.prefix(Limits.lockBatchMax) {
             if !results.isEmpty, Instant.now > end { break }
-            results.append(try remove(removal, &present))
+            results.append(remove(removal, &present))
             if case .success = results[results.count - 1],
                 let record = uidList.list?.index(of: removal.base.span)
             {
                 uidList.list?.remove(record)
             }
         }
-        if uidList.list?.needsRewrite == true {
-            _ = try uidList.refresh(in: directory)
-            if uidList.list?.needsRewrite == true { try uidList.commit(lock) }
+        // A record without a file does no harm: mail can be removed from a full disk.
+        do throws(MaildirError) { try compactList(lock) } catch {
+            Log.warning("event=uidlist-not-compacted error=\"\(error)\"")
         }
         return results
+    }
+
+    private func compactList(_ lock: DotLock) throws(MaildirError) {
+        guard uidList.list?.needsRewrite == true else { return }
+        _ = try uidList.refresh(in: directory)
+        if uidList.isCommitDue { try uidList.commit(lock) }
     }
 
     private func remove(
         _ removal: Removal,
         _ present: inout [[UInt8]: FileLocation]?
-    ) throws(MaildirError) -> Result<[UInt8]?, StoreError> {
+    ) -> Result<[UInt8]?, StoreError> {
         var location = removal.location
         for attempt in 0..<Limits.renameRetriesMax {
             let source = location.isNew ? new : cur
@@ -616,10 +813,18 @@ package final class MailboxDisk: @unchecked Sendable {
                 return .success(aside)
             } catch {
                 guard error.isMissing else { return .failure(StoreError(error)) }
-                if present == nil || attempt > 0 { present = try locations() }
-                guard let found = present?[removal.base] else { return .success(nil) }
-                location = found
             }
+            do throws(MaildirError) {
+                if present == nil || attempt > 0 { present = try locations() }
+            } catch {
+                return .failure(StoreError(error))
+            }
+            guard let found = present?[removal.base] else { return .success(nil) }
+            if removal.onlyDeleted, !FlagLetters(fileName: found.name.span).known.contains(.trashed)
+            {
+                return .failure(.messageGone)
+            }
+            location = found
         }
         return .success(nil)
     }

@@ -52,7 +52,12 @@ package struct MessageTable: Sendable {
     private var irregular: [UInt32: FileLocation] = [:]
     /// Keyword indexes from 26 on, which no file name shows.
     package internal(set) var beyond: [UInt32: [Int]] = [:]
+    /// What the rows' names take of `arena`.
+    private var liveNameBytes = 0
+    /// Hash table of names: UIDs, so that removing rows leaves it right. 0 is empty; a UID that is no
+    /// row any more is passed over.
     private var slots: [UInt32] = []
+    private var usedSlots = 0
 
     package init() {}
 
@@ -83,6 +88,34 @@ package struct MessageTable: Sendable {
         case .irregular: irregular[uids[row]]?.isNew ?? false
         default: false
         }
+    }
+
+    /// How many files lie in `new/`.
+    var newCount: Int {
+        var count = 0
+        for row in uids.indices where places[row] != Place.cur.rawValue && isNew(row) { count += 1 }
+        return count
+    }
+
+    /// The first messages above a UID whose file lies in `new/`.
+    func newMessages(above uid: UInt32, _ countMax: Int) -> [FoundMessage] {
+        var list: [FoundMessage] = []
+        var row = uid == .max ? count : firstRow(from: uid + 1)
+        while row < count, list.count < countMax {
+            if places[row] != Place.cur.rawValue, isNew(row) { list.append(message(row)) }
+            row += 1
+        }
+        return list
+    }
+
+    private func message(_ row: Int) -> FoundMessage {
+        FoundMessage(
+            uid: uids[row],
+            base: base(row),
+            flags: flags(row),
+            place: Place(rawValue: places[row]) ?? .cur,
+            location: irregular[uids[row]]
+        )
     }
 
     package func base(_ row: Int) -> [UInt8] {
@@ -118,11 +151,12 @@ package struct MessageTable: Sendable {
         nameOffsets.append(UInt32(arena.count))
         nameCounts.append(UInt8(clamping: message.base.count))
         arena.append(contentsOf: message.base)
+        liveNameBytes += message.base.count
         modseqs.append(modseq)
         dates.append(.min)
         sizes.append(-1)
         if message.place == .irregular { irregular[message.uid] = message.location }
-        if !slots.isEmpty { enter(uids.count - 1) }
+        if !slots.isEmpty { enter(message.uid, uids.count - 1) }
     }
 
     /// Takes over what is known of a message from an older table.
@@ -148,9 +182,11 @@ package struct MessageTable: Sendable {
     mutating func remove(_ rows: [Int]) {
         guard !rows.isEmpty else { return }
         var next = 0
-        var kept = 0
-        for row in uids.indices {
+        var kept = rows[0]
+        var goneNameBytes = 0
+        for row in rows[0]..<uids.count {
             if next < rows.count, rows[next] == row {
+                goneNameBytes += Int(nameCounts[row])
                 irregular[uids[row]] = nil
                 beyond[uids[row]] = nil
                 next += 1
@@ -177,10 +213,8 @@ package struct MessageTable: Sendable {
         modseqs.removeLast(gone)
         dates.removeLast(gone)
         sizes.removeLast(gone)
-        slots = []
-        if arena.count > 4_096, arena.count > 4 * nameCounts.reduce(0, { $0 + Int($1) }) {
-            compactArena()
-        }
+        liveNameBytes -= goneNameBytes
+        if arena.count > 4_096, arena.count > 4 * liveNameBytes { compactArena() }
     }
 
     private mutating func compactArena() {
@@ -195,18 +229,21 @@ package struct MessageTable: Sendable {
 
     // MARK: Finding by base name
 
-    /// The row of a base name. The first call after rows were removed builds the table of names.
+    /// The row of a base name. The first call of all builds the table of names.
     mutating func row(of base: Span<UInt8>) -> Int? {
         if slots.isEmpty { buildSlots() }
         var slot = Self.hash(base) & (slots.count - 1)
         while slots[slot] != 0 {
-            let row = Int(slots[slot]) - 1
-            let start = Int(nameOffsets[row])
-            let name = arena.span.extracting(start..<(start + Int(nameCounts[row])))
-            if name.equals(base) { return row }
+            if let row = row(of: slots[slot]), name(row).equals(base) { return row }
             slot = (slot + 1) & (slots.count - 1)
         }
         return nil
+    }
+
+    @_lifetime(borrow self)
+    private func name(_ row: Int) -> Span<UInt8> {
+        let start = Int(nameOffsets[row])
+        return arena.span.extracting(start..<(start + Int(nameCounts[row])))
     }
 
     private mutating func buildSlots() {
@@ -214,20 +251,17 @@ package struct MessageTable: Sendable {
         // Room to grow: entering the last row of all must not lead here again.
         while size < (uids.count + 1) * 2 { size *= 2 }
         slots = [UInt32](repeating: 0, count: size)
-        for row in uids.indices { enter(row) }
+        usedSlots = 0
+        for row in uids.indices { enter(uids[row], row) }
     }
 
-    private mutating func enter(_ row: Int) {
-        if (row + 1) * 2 > slots.count { return buildSlots() }
+    private mutating func enter(_ uid: UInt32, _ row: Int) {
+        if (usedSlots + 1) * 2 > slots.count { return buildSlots() }
         let mask = slots.count - 1
-        var slot = hash(row) & mask
+        var slot = Self.hash(name(row)) & mask
         while slots[slot] != 0 { slot = (slot + 1) & mask }
-        slots[slot] = UInt32(row + 1)
-    }
-
-    private func hash(_ row: Int) -> Int {
-        let start = Int(nameOffsets[row])
-        return Self.hash(arena.span.extracting(start..<(start + Int(nameCounts[row]))))
+        slots[slot] = uid
+        usedSlots += 1
     }
 
     /// Names are chosen by whoever delivers, so the hash is seeded.

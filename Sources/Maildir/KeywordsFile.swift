@@ -116,6 +116,21 @@ package struct KeywordsFile: Sendable {
     ) throws(SystemError) {
         let directory = lock.directory
         try directory.unlinkIfThere(temporaryName)
+        do throws(SystemError) {
+            try write(name, via: temporaryName, content, directory)
+        } catch {
+            // Dovecot would take what is left for a lock.
+            try? directory.unlinkIfThere(temporaryName)
+            throw error
+        }
+    }
+
+    private static func write(
+        _ name: [UInt8],
+        via temporaryName: [UInt8],
+        _ content: [UInt8],
+        _ directory: Directory
+    ) throws(SystemError) {
         let permissions = MailboxPermissions(of: try directory.status())
         let file = try directory.create(temporaryName, permissions)
         try file.writeAll(content)

@@ -42,6 +42,9 @@ package struct UIDListFile: Sendable {
     /// The file that the list was read from, or written to.
     private var seen: FileFingerprint?
     private var mustRewrite = false
+    /// Where a write failed: UIDs from this one on may be in the file and are not for sure on the disk,
+    /// so that nobody may be told of them until a commit succeeds.
+    package private(set) var doubtfulFrom: UInt32?
     /// The largest UIDNEXT read or written so far, and the UIDVALIDITY that it belongs to.
     private var known: (uidValidity: UInt32, nextUID: UInt32) = (0, 0)
     /// Whether the name is known to lead to this file after a crash.
@@ -160,6 +163,11 @@ package struct UIDListFile: Sendable {
         return .replaced
     }
 
+    /// Whether there is anything for `commit` to do.
+    package var isCommitDue: Bool {
+        mustRewrite || list.map { $0.isChanged || $0.needsRewrite } ?? false
+    }
+
     /// Brings the list to the disk, by appending or by a rewrite. UIDs may be announced once it
     /// returns. After a rewrite the records have new indexes.
     ///
@@ -174,6 +182,7 @@ package struct UIDListFile: Sendable {
         try checkUnchanged(lock.directory, expected)
         let rewrites = mustRewrite || current.needsRewrite
         mustRewrite = true
+        doubtfulFrom = min(doubtfulFrom ?? .max, current.fileNextUID)
         if rewrites {
             try rewrite(current, lock)
         } else if current.hasPending {
@@ -182,6 +191,7 @@ package struct UIDListFile: Sendable {
             (list, seen) = (current, expected)
         }
         mustRewrite = false
+        doubtfulFrom = nil
         keepNextUID()
     }
 

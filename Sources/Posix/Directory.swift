@@ -146,7 +146,8 @@ package final class Directory: Sendable {
         guard result == 0 else { throw SystemError("renameat", path: child(name)) }
     }
 
-    /// Renames, but fails with EEXIST where the new name is taken.
+    /// Renames, but fails with EEXIST where the new name is taken. (On a filesystem that cannot tell
+    /// in one step, another program can take it in between.)
     package func renameExclusively(
         _ name: [UInt8],
         to target: Directory,
@@ -157,6 +158,12 @@ package final class Directory: Sendable {
             unsafe try withPath(newName) { new throws(SystemError) in
                 unsafe martlet_rename_no_replace(descriptor, old, target.descriptor, new)
             }
+        }
+        if result != 0, errno == EINVAL || errno == ENOSYS {
+            guard (try? target.status(newName)) == nil else {
+                throw SystemError("renameat2", EEXIST, path: child(name))
+            }
+            return try rename(name, to: target, newName)
         }
         guard result == 0 else { throw SystemError("renameat2", path: child(name)) }
     }

@@ -119,12 +119,11 @@ extension OwnedDescriptor {
 
 extension OwnedDescriptor {
     /// Whether nobody has the file open for writing at this moment: a read lease is only granted
-    /// then. Where leases are refused for other reasons (another owner, the filesystem) it is taken
-    /// for complete.
-    package borrowing func hasNoWriterNow() -> Bool {
+    /// then. Nil where leases are refused for another reason (somebody else's file, the filesystem).
+    package borrowing func hasNoWriterNow() -> Bool? {
         // F_SETLEASE of Linux; the default action of a broken lease's SIGIO would end the process,
         // so whoever calls this ignores that signal.
         if martlet_try_read_lease(raw) == 0 { return true }
-        return errno != EAGAIN
+        return errno == EAGAIN ? false : nil
     }
 }

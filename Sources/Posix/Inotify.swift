@@ -33,11 +33,21 @@ package struct FileEvent: Sendable {
 @EventLoop
 package final class Inotify {
     /// Which directory an event is about.
-    package struct WatchID: Hashable, Sendable { let value: CInt }
+    package struct WatchID: Hashable, Sendable {
+        let value: CInt
+        let number: UInt64
+    }
+
+    private struct Handler {
+        let number: UInt64
+        let handle: (FileEvent) -> Void
+    }
 
     private let descriptor: CInt
     private let watch: DescriptorWatch
-    private var handlers: [CInt: (FileEvent) -> Void] = [:]
+    /// By watch descriptor. The kernel has one for a directory, whoever asks for it and however often.
+    private var handlers: [CInt: [Handler]] = [:]
+    private var lastNumber: UInt64 = 0
     private let buffer: UnsafeMutableRawBufferPointer
     private var isStopped = false
 
@@ -52,6 +62,8 @@ package final class Inotify {
             while let watch = self?.watch, await watch.waitReadable() == .ready { self?.drain() }
         }
     }
+
+    isolated deinit { stop() }
 
     /// Watches a directory; events go to `handler` until `remove`.
     ///
@@ -71,14 +83,16 @@ package final class Inotify {
             unsafe martlet_inotify_add(descriptor, name, mask)
         }
         guard result >= 0 else { throw SystemError("inotify_add_watch", path: directory.path) }
-        handlers[result] = handler
-        return WatchID(value: result)
+        lastNumber += 1
+        handlers[result, default: []].append(Handler(number: lastNumber, handle: handler))
+        return WatchID(value: result, number: lastNumber)
     }
 
     package func remove(_ id: WatchID) {
-        handlers[id.value] = nil
-        guard !isStopped else { return }
-        _ = martlet_inotify_remove(descriptor, id.value)
+        guard !isStopped, var left = handlers[id.value] else { return }
+        left.removeAll { $0.number == id.number }
+        handlers[id.value] = left.isEmpty ? nil : left
+        if left.isEmpty { _ = martlet_inotify_remove(descriptor, id.value) }
     }
 
     /// Gives the instance back; no event comes any more.
@@ -124,9 +138,11 @@ package final class Inotify {
             }
             offset = start + length
             if mask & martlet_in_overflow != 0 {
-                for handler in handlers.values { handler(FileEvent(kind: .overflow, name: [])) }
+                let event = FileEvent(kind: .overflow, name: [])
+                for handler in handlers.values.joined() { handler.handle(event) }
             } else if let kind = Self.kind(mask) {
-                handlers[id]?(FileEvent(kind: kind, name: name))
+                let event = FileEvent(kind: kind, name: name)
+                for handler in handlers[id] ?? [] { handler.handle(event) }
             }
         }
     }

@@ -91,11 +91,12 @@ final class TestMaildir {
         throw Transcript.Malformed(description: "no \(label) in \(mailbox)")
     }
 
-    /// Names in `INBOX/cur`, sorted.
+    /// Names in `INBOX/cur`, in the order of coming: microseconds have no zeros before them.
     func names(_ directory: String) throws -> [String] {
         let cut = directory.lastIndex(of: "/") ?? directory.endIndex
         let path = path(String(directory[..<cut])) + directory[cut...]
-        return try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+        return try FileManager.default.contentsOfDirectory(atPath: path)
+            .sorted { $0.compare($1, options: .numeric) == .orderedAscending }
     }
 
     // MARK: Actions

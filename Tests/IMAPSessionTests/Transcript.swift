@@ -28,7 +28,8 @@ import Foundation
 //  `rename INBOX m1 cur/1700000001.m1.host:2,Sz`, `remove INBOX m1`, `file PATH` with a block,
 //  `mailbox NAME`, `remove-mailbox NAME`, `move-mailbox OLD NEW`, `remove-file PATH`. `disk INBOX/cur
 //  …` asserts the names there, in order; `check <a> < <b>` compares numbers that were bound; `closed
-//  A` asserts that the server has ended the connection.
+//  A` asserts that the server has ended the connection. `pause` lets a command begin, and wait for what
+//  keeps it waiting.
 
 struct Transcript {
     /// What `message` and `deliver` say of a message.
@@ -71,6 +72,7 @@ struct Transcript {
         case disk(String, [[UInt8]])
         case check([UInt8], [UInt8])
         case closed(String)
+        case pause
     }
 
     struct Step {
@@ -101,7 +103,7 @@ struct Transcript {
         guard sessions.count == 1 else { return false }
         return !steps.contains {
             switch $0.kind {
-            case .action, .closed: true
+            case .action, .closed, .pause: true
             default: false
             }
         }
@@ -205,6 +207,7 @@ struct Transcript {
             guard words.count == 4, words[2] == "<" else { throw Malformed(description: "check") }
             step(.check(Array(words[1].utf8), Array(words[3].utf8)), reader)
         case "closed": step(.closed(words[1]), reader)
+        case "pause": step(.pause, reader)
         case "unordered": try unordered(start, &reader)
         default: throw Malformed(description: "what is \(words[0])?")
         }

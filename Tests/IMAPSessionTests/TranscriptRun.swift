@@ -94,7 +94,7 @@ final class TranscriptRun {
         }
     }
 
-    init(_ transcript: Transcript, _ way: Way) throws {
+    init(_ transcript: Transcript, _ way: Way) async throws {
         self.transcript = transcript
         self.way = way
         maildir = try TestMaildir()
@@ -105,18 +105,14 @@ final class TranscriptRun {
         for file in transcript.files {
             try maildir.write(file.content, to: maildir.root + "/" + file.path)
         }
-        store = try Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir.root, transcript)
     }
 
-    private static func open(_ root: String, _ transcript: Transcript) throws -> MailStore {
-        try MailStore(
-            StoreSettings(
-                root: Array(root.utf8),
-                separator: transcript.separator,
-                prefix: transcript.prefix,
-                processID: getpid(),
-                host: Array("test".utf8)
-            )
+    private static func open(_ root: String, _ transcript: Transcript) async throws -> MailStore {
+        try await MailStore.forTest(
+            root,
+            separator: transcript.separator,
+            prefix: transcript.prefix
         )
     }
 
@@ -158,7 +154,7 @@ final class TranscriptRun {
             _ = try await store.open(path)
         }
         store.close()
-        store = try Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir.root, transcript)
     }
 
     private func start() async throws {
@@ -202,7 +198,7 @@ final class TranscriptRun {
         case .action(let action):
             try maildir.perform(action)
             try await settle()
-        case .disk(let directory, let patterns): try check(directory, patterns, step)
+        case .disk(let directory, let patterns): try await check(directory, patterns, step)
         case .check(let smaller, let larger):
             let numbers = [smaller, larger].map {
                 UInt64(String(decoding: LinePattern.filled($0, bindings), as: UTF8.self))
@@ -210,6 +206,7 @@ final class TranscriptRun {
             guard let first = numbers[0], let second = numbers[1], first < second else {
                 return fail(step, "not so: \(numbers)")
             }
+        case .pause: await EventLoop.sleep(milliseconds: 100)
         case .closed(let name):
             guard let client = clients[name] else { return }
             if await !client.waitForEnd() { fail(step, "the connection stays") }
@@ -221,6 +218,16 @@ final class TranscriptRun {
     private func settle() async throws {
         for client in clients.values {
             guard let mailbox = client.session.selected?.mailbox, !mailbox.isGone else { continue }
+            // Another program holds the lock: nothing settles now.
+            let path =
+                mailbox.path.isInbox
+                ? ""
+                : "."
+                    + String(
+                        decoding: (try? mailbox.path.storageName(.modifiedUTF7)) ?? [],
+                        as: UTF8.self
+                    )
+            if access(maildir.root + "/" + path + "/dovecot-uidlist.lock", F_OK) == 0 { continue }
             try? await mailbox.settle()
         }
     }
@@ -292,7 +299,7 @@ final class TranscriptRun {
         client.stream.end()
         _ = await client.waitForEnd()
         store.close()
-        store = try Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir.root, transcript)
         let next = Client(MemoryStream(), store)
         clients[name] = next
         next.start(tag: nil)
@@ -374,13 +381,26 @@ final class TranscriptRun {
         _ directory: String,
         _ patterns: [[UInt8]],
         _ step: Transcript.Step
-    ) throws {
-        let names = try maildir.names(directory)
-        guard names.count == patterns.count else { return fail(step, "there: \(names)") }
-        for (name, pattern) in zip(names, patterns)
-        where !LinePattern(pattern).matches(Array(name.utf8), &bindings) {
-            return fail(step, "there: \(names)")
+    ) async throws {
+        // What is not needed any more is removed behind the answer.
+        let deadline = Instant.after(seconds: 10)
+        var names = try maildir.names(directory)
+        while !matches(names, patterns) {
+            if Instant.now > deadline { return fail(step, "there: \(names)") }
+            await EventLoop.sleep(milliseconds: 2)
+            names = try maildir.names(directory)
         }
+    }
+
+    private func matches(_ names: [String], _ patterns: [[UInt8]]) -> Bool {
+        var bound = bindings
+        guard names.count == patterns.count,
+            zip(names, patterns).allSatisfy({
+                LinePattern($1).matches(Array($0.utf8), &bound)
+            })
+        else { return false }
+        bindings = bound
+        return true
     }
 
     private func checkEnd() async {
@@ -443,24 +463,31 @@ final class TranscriptRun {
             try await send(name, texts, literals, step)
             guard let client = clients[name] else { return }
             let tag = texts[0].split(separator: 32).first.map(Array.init) ?? []
+            let isDone = String(decoding: texts[0], as: UTF8.self).uppercased() == "DONE"
             while let line = await client.response(within: client.isIdling ? 150 : patience) {
                 rewriting.add(name, line)
-                if !client.isIdling, line.isTagged(tag) || texts[0].hasPrefix("DONE") { break }
+                if !client.isIdling, line.isTagged(tag) || isDone && !line.isUntagged { break }
             }
+            await collectIdle(except: name)
         case .action:
             rewriting.flush()
             rewriting.keep(step)
             try await perform(step)
-            for name in transcript.sessions {
-                guard let client = clients[name], client.isIdling else { continue }
-                while let line = await client.response(within: 150) { rewriting.add(name, line) }
-            }
+            await collectIdle(except: "")
         case .disk(let directory, _):
             rewriting.flush()
             rewriting.disk(directory, try maildir.names(directory), step)
-        case .check, .closed:
+        case .check, .closed, .pause:
             rewriting.flush()
             rewriting.keep(step)
+        }
+    }
+
+    /// What sessions in IDLE were told.
+    private func collectIdle(except active: String) async {
+        for name in transcript.sessions where name != active {
+            guard let client = clients[name], client.isIdling else { continue }
+            while let line = await client.response(within: 100) { rewriting?.add(name, line) }
         }
     }
 }

@@ -47,7 +47,7 @@ struct TranscriptTests {
     func conversation(_ entry: Case) async throws {
         let transcript = try Self.transcript(entry.name)
         let failures = try await EventLoop.test {
-            let run = try TranscriptRun(transcript, entry.way)
+            let run = try await TranscriptRun(transcript, entry.way)
             try await run.run()
             return run.failures
         }
@@ -61,7 +61,7 @@ struct TranscriptTests {
         for name in Self.names where name.hasPrefix(chosen) {
             let transcript = try Self.transcript(name)
             let (text, failures) = try await EventLoop.test {
-                let run = try TranscriptRun(transcript, .whole)
+                let run = try await TranscriptRun(transcript, .whole)
                 let rewriting = TranscriptRewriting(transcript)
                 run.rewriting = rewriting
                 try await run.run()

@@ -321,7 +321,10 @@ class PlaintextRules(TestCase):
     def two_addresses(self):
         """Two addresses of this host that are not on the loopback network."""
         for address in self.ADDRESSES:
-            martlet.run(["ip", "address", "add", address + "/32", "dev", "lo"], check=False)
+            added = martlet.run(
+                ["ip", "address", "add", address + "/32", "dev", "lo"], check=False)
+            if added.returncode != 0 and "File exists" not in added.stderr:
+                self.skipTest("needs the right to add an address: " + added.stderr.strip())
             self.addCleanup(
                 martlet.run, ["ip", "address", "del", address + "/32", "dev", "lo"], check=False)
 

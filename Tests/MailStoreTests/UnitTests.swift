@@ -1,0 +1,191 @@
+import Bytes
+import Foundation
+import Maildir
+import Posix
+import Testing
+
+@testable import MailStore
+
+@Suite("ChangeLog")
+struct ChangeLogTests {
+    private func entry(_ uid: Int) -> ChangeLog.Entry {
+        .init(uid: UInt32(uid), isExpunge: false, source: 0)
+    }
+
+    @Test("entries from a position; positions stay when old ones are dropped") func positions() {
+        var log = ChangeLog()
+        for uid in 1...Limits.changeLogMax { log.append(entry(uid)) }
+        #expect(log.end == Limits.changeLogMax)
+        #expect(log.entries(from: 0)?.count == Limits.changeLogMax)
+        #expect(log.entries(from: 10)?.first?.uid == 11)
+        let seen = log.end
+        log.append(entry(1_000_000))
+        // One more than the limit: half is dropped, who lagged compares.
+        #expect(log.entries(from: 0)?.count == nil)
+        #expect(log.end == seen + 1)
+        #expect(log.entries(from: seen)?.map(\.uid) == [1_000_000])
+        #expect(log.entries(from: log.end)?.isEmpty == true)
+    }
+}
+
+@Suite("MessageTable")
+struct MessageTableTests {
+    private func found(_ uid: UInt32, _ place: Place, _ name: String) throws -> FoundMessage {
+        let location = FileLocation(isNew: place == .new, name: Array(name.utf8))
+        var message = MailboxDisk.found(location, try #require(MessageName(location.name)))
+        message.uid = uid
+        return message
+    }
+
+    @Test(
+        "the name of a file is that which it has",
+        arguments: [
+            "1.a:2,", "1.a:2,FS", "1.a:2,SF", "1.a:2,SZ", "1.a:2,S,other", "1.a", "1.a:1,x",
+            "1.a:2,:2,S",
+        ]
+    )
+    func names(_ name: String) throws {
+        var table = MessageTable()
+        table.append(try found(1, .cur, name), modseq: 1)
+        table.append(try found(2, .new, "2.b"), modseq: 2)
+        #expect(table.location(0) == FileLocation(isNew: false, name: Array(name.utf8)))
+        #expect(table.location(1) == FileLocation(isNew: true, name: [UInt8]("2.b")))
+        #expect(table.isNew(1) && !table.isNew(0) && table.newCount == 1)
+    }
+
+    @Test("rows are found by UID and by name, after others went") func finding() throws {
+        var table = MessageTable()
+        for uid in 1...200 as ClosedRange<UInt32> {
+            table.append(try found(uid * 3, .cur, "\(uid).a:2,S"), modseq: UInt64(uid))
+        }
+        func row(of base: [UInt8]) -> Int? { table.row(of: base.span) }
+        let name = [UInt8]("100.a".utf8)
+        #expect(row(of: name) == 99)
+        table.remove([0, 50, 98])
+        #expect(row(of: name) == 96)
+        #expect(table.row(of: 300) == 96)
+        #expect(table.firstRow(from: 299) == 96 && table.firstRow(from: 301) == 97)
+        let gone = [UInt8]("1.a".utf8)
+        #expect(row(of: gone) == nil)
+        // The same base name again, as a new message.
+        table.append(try found(1_000, .new, "1.a"), modseq: 500)
+        #expect(row(of: gone) == 197)
+        #expect(table.newMessages(above: 0, 10).map(\.uid) == [1_000])
+        #expect(table.newMessages(above: 1_000, 10).isEmpty)
+        table.remove(Array(0..<table.count))
+        #expect(table.isEmpty && row(of: name) == nil)
+    }
+}
+
+@Suite("Arrivals")
+struct ArrivalsTests {
+    @Test("in the order of coming, one for a base name") func order() {
+        var arrivals = Arrivals()
+        func place(_ name: String) -> FileLocation {
+            FileLocation(isNew: true, name: Array(name.utf8))
+        }
+        for number in [3, 1, 2] {
+            let isNew = arrivals.insert([UInt8(number)], place("\(number)"))
+            #expect(isNew)
+        }
+        let base: [UInt8] = [1]
+        let isNew = arrivals.insert(base, place("1:2,S"))
+        #expect(!isNew)
+        #expect(arrivals.first(10).map(\.name.text) == ["3", "1:2,S", "2"])
+        #expect(arrivals.first(1).map(\.name.text) == ["3"])
+        // Its old name went away: it has another.
+        let hadOldName = arrivals.remove(base, at: place("1"))
+        let hadNewName = arrivals.remove(base, at: place("1:2,S"))
+        #expect(!hadOldName && hadNewName)
+        #expect(arrivals.count == 2)
+    }
+}
+
+@Suite("Listing and match")
+struct ListingTests {
+    @Test("which file belongs to which record; what one listing missed the next one shows")
+    func match() throws {
+        let scratch = try Scratch()
+        for name in ["cur/1.a:2,S", "new/2.a", "cur/4.a:2,", "new/4.a", "cur/5.fresh:2,"] {
+            try scratch.write(name)
+        }
+        try FileManager.default.createDirectory(
+            atPath: scratch.path + "/cur/dir",
+            withIntermediateDirectories: false
+        )
+        let file = "3 V7 N9 G\(Scratch.guid)\n1 :1.a\n2 :2.a\n3 :3.a\n4 :4.a\n8 :8.gone\n"
+        let list = try #require(try UIDList(file: Array(file.utf8)))
+        let new = try scratch.root.subdirectory([UInt8]("new"))
+        let cur = try scratch.root.subdirectory([UInt8]("cur"))
+        var listing = try MailboxDisk.Listing(new: new, cur: cur)
+        var match = MailboxDisk.Match(listing, list)
+        #expect(listing.entries.count == 5)
+        #expect(match.present(list) == [0, 1, 3])
+        #expect(match.missing(list) == [2, 4])
+        #expect(match.fresh.map { listing.base($0).text } == ["5.fresh"])
+        #expect(match.duplicates.count == 1)
+        try scratch.write("cur/3.a:2,F")
+        match.fillGaps(with: try MailboxDisk.Listing(new: new, cur: cur), list, into: &listing)
+        #expect(match.present(list) == [0, 1, 2, 3])
+        #expect(match.missing(list) == [4] && match.hasMissing)
+        let entry = listing.entries.count - 1
+        #expect(listing.location(entry).name.text == "3.a:2,F")
+    }
+}
+
+@Suite("martlet-state")
+struct StateFileTests {
+    @Test("what is not understood stays") func roundTrip() throws {
+        let text = "martlet-state 1\ndefaults made\nfuture thing\nuse \\Archive Old.Mail\nuse bad\n"
+        var state = StateFile(Array(text.utf8))
+        #expect(state.hasDefaults)
+        #expect(state.uses == [try .named("Old.Mail"): [UInt8]("\\Archive")])
+        state.uses[try .named("Sent")] = [UInt8]("\\Sent")
+        #expect(
+            state.file.text
+                == "martlet-state 1\ndefaults made\nuse \\Archive Old.Mail\nuse \\Sent Sent\n"
+                + "future thing\nuse bad\n"
+        )
+        #expect(StateFile(state.file) == state)
+    }
+}
+
+extension AllTests {
+    @Suite("The order of writes")
+    struct OrderTests {
+        /// The calls of an operation, without the lock's own.
+        @EventLoop
+        private func calls(
+            _ body: @EventLoop (Mailbox) async throws -> Void
+        ) async throws -> [String] {
+            let scratch = try Scratch()
+            try scratch.fill(3)
+            let (store, inbox) = try await scratch.inbox(JobPool(threads: 0))
+            let faults = Faults()
+            try await Faults.$current.withValue(faults) { try await body(inbox) }
+            _ = store
+            return faults.calls
+        }
+
+        @Test("a message is on disk, then its name, then its UID, then it is acknowledged")
+        func append() async throws {
+            try await EventLoop.test {
+                let calls = try await calls { _ = try await $0.append() }
+                let important = calls.filter { ["fsync", "fdatasync", "renameat"].contains($0) }
+                // Content; name; list; the directory of a list that is not our own; cur/.
+                #expect(important == ["fsync", "renameat", "fdatasync", "fsync", "fsync"])
+            }
+        }
+
+        @Test("flags and expunges are durable when they are acknowledged") func changes()
+            async throws
+        {
+            try await EventLoop.test {
+                let store = try await calls { _ = try await $0.store([1], .add(.seen), source: 1) }
+                #expect(store.last == "fsync")
+                let expunge = try await calls { _ = try await $0.expunge([1], source: 1) }
+                #expect(expunge.last == "fsync")
+            }
+        }
+    }
+}
