@@ -147,7 +147,7 @@ extension Span where Element == UInt8 {
             let hits =
                 ((head .== firstLower) .| (head .== firstUpper))
                 .& ((tail .== lastLower) .| (tail .== lastUpper))
-            if any(hits) {
+            if hits.bits.union != 0 {
                 let bits = hits.bits
                 for lane in 0..<32 where bits[lane] != 0 {
                     if matches(needle, at: index &+ lane) { return index &+ lane }
@@ -209,8 +209,8 @@ extension SIMDMask where Storage == SIMD32<Int8> {
     /// The first lane that is set, or nil.
     fileprivate var firstLane: Int? {
         @inline(__always) get {
-            guard any(self) else { return nil }
             let words = unsafe unsafeBitCast(self, to: SIMD4<UInt64>.self)
+            guard words[0] | words[1] | words[2] | words[3] != 0 else { return nil }
             for word in 0..<4 where words[word] != 0 {
                 return word &* 8 &+ words[word].trailingZeroBitCount / 8
             }
