@@ -34,10 +34,10 @@ package final class MailboxDisk: @unchecked Sendable {
     package let cur: Directory
     package let new: Directory
     package let tmp: Directory
-    private let names: NameSource
-    private var uidList = UIDListFile()
-    private var keywordsFile = KeywordsFile()
-    private let root: Directory
+    let names: NameSource
+    var uidList = UIDListFile()
+    var keywordsFile = KeywordsFile()
+    let root: Directory
 
     static let expungedPrefix = [UInt8]("martlet-expunged.")
 
@@ -127,7 +127,7 @@ package final class MailboxDisk: @unchecked Sendable {
     }
 
     /// The files, and which record each belongs to.
-    private func survey(_ known: Known?) throws(MaildirError) -> (Listing, Match) {
+    func survey(_ known: Known?) throws(MaildirError) -> (Listing, Match) {
         var listing = try Listing(new: new, cur: cur)
         var match = Match(listing, list)
         if let known, forgetReturned(match, known) { match = Match(listing, list) }
@@ -145,7 +145,7 @@ package final class MailboxDisk: @unchecked Sendable {
 
     /// A message that sessions were told is expunged and whose file came back gets a new UID: a
     /// sequence number cannot come back in the middle. Returns whether there was one.
-    private func forgetReturned(_ match: Match, _ known: Known) -> Bool {
+    func forgetReturned(_ match: Match, _ known: Known) -> Bool {
         let uids = known.messages.uids
         guard let last = uids.last, known.uidValidity == list.header.uidValidity else {
             return false
@@ -161,19 +161,19 @@ package final class MailboxDisk: @unchecked Sendable {
         return !returned.isEmpty
     }
 
-    private var list: UIDList {
+    var list: UIDList {
         guard let list = uidList.list else { preconditionFailure("the uidlist was not read") }
         return list
     }
 
-    private func stamps() throws(MaildirError) -> [WallTime] {
+    func stamps() throws(MaildirError) -> [WallTime] {
         try system { () throws(SystemError) in
             [try new.status().changed, try cur.status().changed]
         }
     }
 
     /// - Parameter creating: whether a list that is missing, or lacks what it must have, is made.
-    private func refreshLists(_ known: Known?, creating: Bool) throws(MaildirError) {
+    func refreshLists(_ known: Known?, creating: Bool) throws(MaildirError) {
         _ = try keywordsFile.refresh(in: directory)
         _ = try uidList.refresh(in: directory)
         if let known { restore(known) }
@@ -197,7 +197,7 @@ package final class MailboxDisk: @unchecked Sendable {
     }
 
     /// Reads the lists where nothing can be written; where there are none, that is why nothing goes.
-    private func refreshListsOnly(
+    func refreshListsOnly(
         _ known: Known?,
         because reason: MaildirError
     ) throws(MaildirError) {
@@ -208,7 +208,7 @@ package final class MailboxDisk: @unchecked Sendable {
 
     /// Where somebody removed or damaged the list under sessions, it is made again from what they
     /// know, and from what others have added since.
-    private func restore(_ known: Known) {
+    func restore(_ known: Known) {
         if let list = uidList.list {
             let isDamaged = list.damage.isHeaderDamaged || list.damage.brokenLines > 0
             let isSame = [0, known.uidValidity].contains(list.header.uidValidity)
@@ -234,7 +234,7 @@ package final class MailboxDisk: @unchecked Sendable {
     }
 
     /// The UIDs that Courier gave, where it served this mailbox before and nobody since.
-    private func courierList() throws(MaildirError) -> UIDList? {
+    func courierList() throws(MaildirError) -> UIDList? {
         guard
             let file = try? directory.readFile(
                 CourierFiles.uidList,
@@ -244,14 +244,14 @@ package final class MailboxDisk: @unchecked Sendable {
         do throws(UIDListError) { return try UIDList(file: file) } catch { throw .uidList(error) }
     }
 
-    private func commit(_ lock: DotLock) throws(MaildirError) {
+    func commit(_ lock: DotLock) throws(MaildirError) {
         try keywordsFile.commit(lock)
         if uidList.isCommitDue { try uidList.commit(lock) }
     }
 
     /// Returns whether a file was left out because it seemed to have a writer still: its closing is
     /// an event, or it is looked at again.
-    private func assignUIDs(_ match: Match, _ listing: Listing) throws(MaildirError) -> Bool {
+    func assignUIDs(_ match: Match, _ listing: Listing) throws(MaildirError) -> Bool {
         var hasUnfinished = false
         var bases: [[UInt8]] = []
         bases.reserveCapacity(match.fresh.count)
@@ -271,7 +271,7 @@ package final class MailboxDisk: @unchecked Sendable {
 
     /// A name that no list can carry is not served, and hides no other message.
     @discardableResult
-    private func assignUID(_ base: [UInt8]) throws(MaildirError) -> UInt32? {
+    func assignUID(_ base: [UInt8]) throws(MaildirError) -> UInt32? {
         do throws(UIDListError) { return try uidList.list?.add(base.span) } catch {
             guard error == .unlistableName else { throw .uidList(error) }
             Log.warning("event=unlistable-name path=\(directory.child(base).quotedForLog)")
@@ -280,7 +280,7 @@ package final class MailboxDisk: @unchecked Sendable {
     }
 
     /// Files whose name has no base get one, in new/; the next scan or event finds them.
-    private func rescueBaseless(_ listing: Listing) throws(MaildirError) {
+    func rescueBaseless(_ listing: Listing) throws(MaildirError) {
         for location in listing.baseless {
             let source = location.isNew ? new : cur
             do throws(SystemError) {
@@ -293,7 +293,7 @@ package final class MailboxDisk: @unchecked Sendable {
 
     /// Two files of one base name. Different messages: one gets a fresh name in new/. One message
     /// twice (links): one name goes, if it is no rename under way. Otherwise it was a race.
-    private func resolveDuplicates(_ listing: inout Listing, _ match: Match) throws(MaildirError) {
+    func resolveDuplicates(_ listing: inout Listing, _ match: Match) throws(MaildirError) {
         for (kept, other) in match.duplicates {
             let first = listing.location(kept)
             let second = listing.location(other)
@@ -334,7 +334,7 @@ package final class MailboxDisk: @unchecked Sendable {
         return moved
     }
 
-    private func moveToCur(_ message: inout FoundMessage) -> Bool {
+    func moveToCur(_ message: inout FoundMessage) -> Bool {
         guard message.place == .new || message.location?.isNew == true else { return false }
         let old = message.location?.name ?? message.base
         guard let name = MessageName(old) else { return false }
@@ -356,7 +356,7 @@ package final class MailboxDisk: @unchecked Sendable {
 
     /// Gives a message file a name in `cur/`, never over another message: where the name is taken by
     /// another file, that one gets a fresh name in `new/`, and a UID of its own.
-    private func move(
+    func move(
         _ name: [UInt8],
         from source: Directory,
         to target: [UInt8]
@@ -375,7 +375,7 @@ package final class MailboxDisk: @unchecked Sendable {
         try source.renameExclusively(name, to: cur, target)
     }
 
-    private func snapshot(
+    func snapshot(
         _ listing: Listing,
         _ firstNewUID: UInt32,
         _ hasUnfinished: Bool,
@@ -411,223 +411,6 @@ package final class MailboxDisk: @unchecked Sendable {
         )
     }
 
-    // MARK: Admission
-
-    /// A message of ours on its way in: a file in `tmp/`, complete and synced.
-    struct Admission: Sendable {
-        var name: [UInt8]
-        var base: [UInt8]
-        var flags: FlagLetters.Known
-        var keywords: [[UInt8]]
-    }
-
-    struct AdmissionRequest: Sendable {
-        /// What others put into `new/` or `cur/`.
-        var found: [FileLocation]
-        /// What we bring: of each group all or none.
-        var groups: [[Admission]]
-        /// Of the list that the mailbox is known to have.
-        var uidValidity: UInt32
-        /// The last message that sessions know.
-        var lastUID: UInt32
-        var movesNew: Bool
-        var lettersInUse: FlagLetters.Known
-
-        var isEmpty: Bool { found.isEmpty && groups.isEmpty }
-    }
-
-    struct Admitted: Sendable {
-        var message: FoundMessage
-        var beyond: [Int] = []
-    }
-
-    struct AdmissionResult: Sendable {
-        /// False where the list is missing or another one: nothing was done.
-        var isDone = false
-        var found: [Admitted] = []
-        /// Base names of files that went away before they had a UID, or can have none.
-        var vanished: [[UInt8]] = []
-        var groups: [Result<[Admitted], StoreError>] = []
-        var nextUID: UInt32 = 1
-        var keywords = Keywords()
-        /// Another program gave out UIDs meanwhile, to messages that are not among these.
-        var needsScan = false
-    }
-
-    /// Gives messages their UIDs, all with one sync of the list. Durable on return.
-    func admit(_ request: AdmissionRequest, _ lock: DotLock) throws(MaildirError) -> AdmissionResult
-    {
-        var result = AdmissionResult()
-        let knownCount = uidList.list?.recordCount
-        let refresh = try uidList.refresh(in: directory)
-        guard let header = uidList.list?.header, header.uidValidity == request.uidValidity,
-            header.guid != nil
-        else { return result }
-        _ = try keywordsFile.refresh(in: directory)
-
-        try admitFound(request, &result)
-        result.needsScan =
-            result.needsScan || hasForeign(refresh, knownCount, among: result.found)
-        try admitGroups(request, &result, lock)
-        if request.movesNew {
-            for index in result.found.indices { _ = moveToCur(&result.found[index].message) }
-        }
-        result.isDone = true
-        result.nextUID = list.nextUID
-        result.keywords = keywordsFile.keywords
-        return result
-    }
-
-    /// Whether the list has records that are new to us and name none of these messages.
-    private func hasForeign(
-        _ refresh: UIDListFile.Refresh,
-        _ knownCount: Int?,
-        among found: [Admitted]
-    ) -> Bool {
-        switch refresh {
-        case .unchanged: return false
-        case .replaced, .missing: return true
-        case .grown(let growth):
-            guard growth.superseded.isEmpty, growth.firstIndex == knownCount else { return true }
-            let uids = Set(found.map(\.message.uid))
-            return (growth.firstIndex..<list.recordCount).contains { record in
-                list.isLive(record) && !uids.contains(list.uid(record))
-            }
-        }
-    }
-
-    /// Files that others delivered, in the order of their coming. They have records afterwards.
-    private func admitFound(
-        _ request: AdmissionRequest,
-        _ result: inout AdmissionResult
-    ) throws(MaildirError) {
-        for location in request.found {
-            guard let name = MessageName(location.name) else { continue }
-            guard (try? (location.isNew ? new : cur).status(location.name)) != nil else {
-                result.vanished.append(name.base)
-                continue
-            }
-            var message = Self.found(location, name)
-            if let record = list.index(of: message.base.span) {
-                message.uid = list.uid(record)
-                // A message that was told as expunged would come back in the middle.
-                if message.uid <= request.lastUID { result.needsScan = true }
-            } else if let uid = try assignUID(message.base) {
-                message.uid = uid
-            } else {
-                result.vanished.append(name.base)
-                continue
-            }
-            result.found.append(Admitted(message: message))
-        }
-    }
-
-    private func admitGroups(
-        _ request: AdmissionRequest,
-        _ result: inout AdmissionResult,
-        _ lock: DotLock
-    ) throws(MaildirError) {
-        // Meanings of letters reach the disk before any name that carries them.
-        let meanings = request.groups.map { group in
-            group.map { allocate($0, request.lettersInUse) }
-        }
-        try keywordsFile.commit(lock)
-        var moved: [(name: [UInt8], staged: [UInt8])] = []
-        do throws(MaildirError) {
-            for (group, meanings) in zip(request.groups, meanings) {
-                result.groups.append(place(group, meanings, &moved))
-            }
-            for index in result.groups.indices {
-                guard case .success(var group) = result.groups[index] else { continue }
-                for entry in group.indices {
-                    guard let uid = try assignUID(group[entry].message.base) else {
-                        throw .uidList(.unlistableName)
-                    }
-                    group[entry].message.uid = uid
-                }
-                result.groups[index] = .success(group)
-            }
-            try commit(lock)
-            if !moved.isEmpty {
-                try system { () throws(SystemError) in try cur.sync() }
-            }
-        } catch {
-            // Not acknowledged: a client will send it again, so it must not be there as well.
-            withdraw(moved[...])
-            throw error
-        }
-    }
-
-    /// Puts files back into `tmp/`, from where they are tried again or removed.
-    private func withdraw(_ moved: ArraySlice<(name: [UInt8], staged: [UInt8])>) {
-        for (name, staged) in moved {
-            do throws(SystemError) { try cur.rename(name, to: tmp, staged) } catch {
-                try? cur.unlink(name)
-            }
-        }
-    }
-
-    /// Puts a group's files into `cur/`, all or none.
-    private func place(
-        _ group: [Admission],
-        _ meanings: [(flags: FlagLetters.Known, beyond: [Int])?],
-        _ moved: inout [(name: [UInt8], staged: [UInt8])]
-    ) -> Result<[Admitted], StoreError> {
-        var admitted: [Admitted] = []
-        let first = moved.count
-        for (item, meaning) in zip(group, meanings) {
-            guard let meaning else { return refuse(.tooManyKeywords, first, &moved) }
-            var buffer = ByteBuffer(item.base)
-            FlagLetters(meaning.flags).write(to: &buffer)
-            do throws(SystemError) {
-                try tmp.renameExclusively(item.name, to: cur, buffer.bytes)
-            } catch {
-                return refuse(StoreError(error), first, &moved)
-            }
-            moved.append((buffer.bytes, item.name))
-            let message = FoundMessage(
-                uid: 0,
-                base: item.base,
-                flags: meaning.flags,
-                place: .cur,
-                location: nil
-            )
-            admitted.append(Admitted(message: message, beyond: meaning.beyond))
-        }
-        return .success(admitted)
-    }
-
-    private func refuse(
-        _ error: StoreError,
-        _ first: Int,
-        _ moved: inout [(name: [UInt8], staged: [UInt8])]
-    ) -> Result<[Admitted], StoreError> {
-        withdraw(moved[first...])
-        moved.removeSubrange(first...)
-        return .failure(error)
-    }
-
-    /// Nil where there are too many keywords.
-    private func allocate(
-        _ item: Admission,
-        _ lettersInUse: FlagLetters.Known
-    ) -> (flags: FlagLetters.Known, beyond: [Int])? {
-        var flags = item.flags
-        var beyond: [Int] = []
-        for name in item.keywords {
-            guard
-                let index = try? keywordsFile.keywords.allocate(name, unnamedLetters: lettersInUse)
-            else { return nil }
-            if index < Maildir.Limits.keywordLetterCount {
-                flags.insert(.keyword(index))
-            } else if !beyond.contains(index) {
-                beyond.append(index)
-            }
-        }
-        if !beyond.isEmpty { keywordsFile.keywords.setBeyond(item.base, beyond) }
-        return (flags, beyond.sorted())
-    }
-
     /// The row of a file, without its UID.
     static func found(_ location: FileLocation, _ name: MessageName) -> FoundMessage {
         let flags = name.flags
@@ -643,190 +426,6 @@ package final class MailboxDisk: @unchecked Sendable {
             place: isRegular ? (location.isNew ? .new : .cur) : .irregular,
             location: isRegular ? nil : location
         )
-    }
-
-    // MARK: Flags
-
-    /// A change of one message's flags: what to take away, then what to add.
-    struct FlagChange: Sendable {
-        var uid: UInt32
-        var base: [UInt8]
-        var location: FileLocation
-        var remove: FlagLetters.Known
-        var add: FlagLetters.Known
-        /// The keywords without a letter that it has afterwards, where they change.
-        var beyond: [Int]?
-    }
-
-    enum Changed: Sendable {
-        case done(FoundMessage)
-        /// No file of that base name any more.
-        case gone
-        case refused(StoreError)
-    }
-
-    /// Renames at most a batch; returns one result for each change that was tried, in order. What
-    /// is not tried when the time is up comes again with the next taking of the lock.
-    func change(
-        _ changes: ArraySlice<FlagChange>,
-        _ lock: DotLock
-    ) throws(MaildirError) -> [Changed] {
-        let end = Instant.now.adding(milliseconds: Limits.lockBatchMillisecondsMax)
-        let batch = changes.prefix(Limits.lockBatchMax)
-        if batch.contains(where: { $0.beyond != nil }) {
-            _ = try keywordsFile.refresh(in: directory)
-            for change in batch {
-                if let beyond = change.beyond {
-                    keywordsFile.keywords.setBeyond(change.base, beyond)
-                }
-            }
-            try keywordsFile.commit(lock)
-        }
-        var results: [Changed] = []
-        var present: [[UInt8]: FileLocation]?
-        for change in batch {
-            if !results.isEmpty, Instant.now > end { break }
-            results.append(self.change(change, &present))
-        }
-        return results
-    }
-
-    private func change(
-        _ change: FlagChange,
-        _ present: inout [[UInt8]: FileLocation]?
-    ) -> Changed {
-        var location = change.location
-        for attempt in 0..<Limits.renameRetriesMax {
-            guard let name = MessageName(location.name) else { return .gone }
-            var flags = name.flags
-            flags.known.subtract(change.remove)
-            flags.known.formUnion(change.add)
-            let target = name.with(flags)
-            do throws(SystemError) {
-                if location.isNew || target != location.name {
-                    try move(location.name, from: location.isNew ? new : cur, to: target)
-                }
-                let moved = FileLocation(isNew: false, name: target)
-                guard let newName = MessageName(target) else { return .gone }
-                var message = Self.found(moved, newName)
-                message.uid = change.uid
-                return .done(message)
-            } catch {
-                guard error.isMissing else { return .refused(StoreError(error)) }
-            }
-            do throws(MaildirError) {
-                if present == nil || attempt > 0 { present = try locations() }
-            } catch {
-                return .refused(StoreError(error))
-            }
-            guard let found = present?[change.base] else { return .gone }
-            location = found
-        }
-        return .gone
-    }
-
-    /// Where each message's file is now, by base name.
-    func locations() throws(MaildirError) -> [[UInt8]: FileLocation] {
-        let listing = try Listing(new: new, cur: cur)
-        var locations: [[UInt8]: FileLocation] = [:]
-        for index in listing.entries.indices {
-            locations[listing.base(index)] = listing.location(index)
-        }
-        return locations
-    }
-
-    /// Makes sure that keywords have an index, on disk before it returns.
-    func ensureKeywords(
-        _ names: [[UInt8]],
-        lettersInUse: FlagLetters.Known,
-        _ lock: DotLock
-    ) throws(MaildirError) -> Keywords {
-        _ = try keywordsFile.refresh(in: directory)
-        for name in names {
-            do throws(KeywordsError) {
-                _ = try keywordsFile.keywords.allocate(name, unnamedLetters: lettersInUse)
-            } catch {
-                throw .keywords(error)
-            }
-        }
-        try keywordsFile.commit(lock)
-        return keywordsFile.keywords
-    }
-
-    // MARK: Expunge
-
-    struct Removal: Sendable {
-        var uid: UInt32
-        var base: [UInt8]
-        var location: FileLocation
-        /// Whether a session still numbers it: then the file is kept aside in `tmp/`.
-        var isKept: Bool
-        /// Whether it stays where another program took \Deleted away.
-        var onlyDeleted = false
-    }
-
-    /// Removes at most a batch; returns one result for each that was tried: the name in `tmp/`
-    /// where it was kept aside, or `messageGone` where it stays since it is not deleted any more.
-    func remove(
-        _ removals: ArraySlice<Removal>,
-        _ lock: DotLock
-    ) -> [Result<[UInt8]?, StoreError>] {
-        let end = Instant.now.adding(milliseconds: Limits.lockBatchMillisecondsMax)
-        var results: [Result<[UInt8]?, StoreError>] = []
-        var present: [[UInt8]: FileLocation]?
-        for removal in removals.prefix(Limits.lockBatchMax) {
-            if !results.isEmpty, Instant.now > end { break }
-            results.append(remove(removal, &present))
-            if case .success = results[results.count - 1],
-                let record = uidList.list?.index(of: removal.base.span)
-            {
-                uidList.list?.remove(record)
-            }
-        }
-        // A record without a file does no harm: mail can be removed from a full disk.
-        do throws(MaildirError) { try compactList(lock) } catch {
-            Log.warning("event=uidlist-not-compacted error=\"\(error)\"")
-        }
-        return results
-    }
-
-    private func compactList(_ lock: DotLock) throws(MaildirError) {
-        guard uidList.list?.needsRewrite == true else { return }
-        _ = try uidList.refresh(in: directory)
-        if uidList.isCommitDue { try uidList.commit(lock) }
-    }
-
-    private func remove(
-        _ removal: Removal,
-        _ present: inout [[UInt8]: FileLocation]?
-    ) -> Result<[UInt8]?, StoreError> {
-        var location = removal.location
-        for attempt in 0..<Limits.renameRetriesMax {
-            let source = location.isNew ? new : cur
-            do throws(SystemError) {
-                guard removal.isKept else {
-                    try source.unlink(location.name)
-                    return .success(nil)
-                }
-                let aside = Self.expungedPrefix + names.next()
-                try source.rename(location.name, to: tmp, aside)
-                return .success(aside)
-            } catch {
-                guard error.isMissing else { return .failure(StoreError(error)) }
-            }
-            do throws(MaildirError) {
-                if present == nil || attempt > 0 { present = try locations() }
-            } catch {
-                return .failure(StoreError(error))
-            }
-            guard let found = present?[removal.base] else { return .success(nil) }
-            if removal.onlyDeleted, !FlagLetters(fileName: found.name.span).known.contains(.trashed)
-            {
-                return .failure(.messageGone)
-            }
-            location = found
-        }
-        return .success(nil)
     }
 
     /// Removes what sessions of an earlier process still numbered, and what was left in `tmp/` for

@@ -1,0 +1,191 @@
+import Bytes
+import Glibc
+import Maildir
+import Posix
+
+//  Flags and expunges, in batches under the lock: one rename or unlink a message, so that a crash
+//  leaves each message as it was or as it is to be.
+
+extension MailboxDisk {
+    /// A change of one message's flags: what to take away, then what to add.
+    struct FlagChange: Sendable {
+        var uid: UInt32
+        var base: [UInt8]
+        var location: FileLocation
+        var remove: FlagLetters.Known
+        var add: FlagLetters.Known
+        /// The keywords without a letter that it has afterwards, where they change.
+        var beyond: [Int]?
+    }
+
+    enum Changed: Sendable {
+        case done(FoundMessage)
+        /// No file of that base name any more.
+        case gone
+        case refused(StoreError)
+    }
+
+    /// Renames at most a batch; returns one result for each change that was tried, in order. What
+    /// is not tried when the time is up comes again with the next taking of the lock.
+    func change(
+        _ changes: ArraySlice<FlagChange>,
+        _ lock: DotLock
+    ) throws(MaildirError) -> [Changed] {
+        let end = Instant.now.adding(milliseconds: Limits.lockBatchMillisecondsMax)
+        let batch = changes.prefix(Limits.lockBatchMax)
+        if batch.contains(where: { $0.beyond != nil }) {
+            _ = try keywordsFile.refresh(in: directory)
+            for change in batch {
+                if let beyond = change.beyond {
+                    keywordsFile.keywords.setBeyond(change.base, beyond)
+                }
+            }
+            try keywordsFile.commit(lock)
+        }
+        var results: [Changed] = []
+        var present: [[UInt8]: FileLocation]?
+        for change in batch {
+            if !results.isEmpty, Instant.now > end { break }
+            results.append(self.change(change, &present))
+        }
+        return results
+    }
+
+    private func change(
+        _ change: FlagChange,
+        _ present: inout [[UInt8]: FileLocation]?
+    ) -> Changed {
+        var location = change.location
+        for attempt in 0..<Limits.renameRetriesMax {
+            guard let name = MessageName(location.name) else { return .gone }
+            var flags = name.flags
+            flags.known.subtract(change.remove)
+            flags.known.formUnion(change.add)
+            let target = name.with(flags)
+            do throws(SystemError) {
+                if location.isNew || target != location.name {
+                    try move(location.name, from: location.isNew ? new : cur, to: target)
+                }
+                let moved = FileLocation(isNew: false, name: target)
+                guard let newName = MessageName(target) else { return .gone }
+                var message = Self.found(moved, newName)
+                message.uid = change.uid
+                return .done(message)
+            } catch {
+                guard error.isMissing else { return .refused(StoreError(error)) }
+            }
+            do throws(MaildirError) {
+                if present == nil || attempt > 0 { present = try locations() }
+            } catch {
+                return .refused(StoreError(error))
+            }
+            guard let found = present?[change.base] else { return .gone }
+            location = found
+        }
+        return .gone
+    }
+
+    /// Where each message's file is now, by base name.
+    func locations() throws(MaildirError) -> [[UInt8]: FileLocation] {
+        let listing = try Listing(new: new, cur: cur)
+        var locations: [[UInt8]: FileLocation] = [:]
+        for index in listing.entries.indices {
+            locations[listing.base(index)] = listing.location(index)
+        }
+        return locations
+    }
+
+    /// Makes sure that keywords have an index, on disk before it returns.
+    func ensureKeywords(
+        _ names: [[UInt8]],
+        lettersInUse: FlagLetters.Known,
+        _ lock: DotLock
+    ) throws(MaildirError) -> Keywords {
+        _ = try keywordsFile.refresh(in: directory)
+        for name in names {
+            do throws(KeywordsError) {
+                _ = try keywordsFile.keywords.allocate(name, unnamedLetters: lettersInUse)
+            } catch {
+                throw .keywords(error)
+            }
+        }
+        try keywordsFile.commit(lock)
+        return keywordsFile.keywords
+    }
+
+    // MARK: Expunge
+
+    struct Removal: Sendable {
+        var uid: UInt32
+        var base: [UInt8]
+        var location: FileLocation
+        /// Whether a session still numbers it: then the file is kept aside in `tmp/`.
+        var isKept: Bool
+        /// Whether it stays where another program took \Deleted away.
+        var onlyDeleted = false
+    }
+
+    /// Removes at most a batch; returns one result for each that was tried: the name in `tmp/`
+    /// where it was kept aside, or `messageGone` where it stays since it is not deleted any more.
+    func remove(
+        _ removals: ArraySlice<Removal>,
+        _ lock: DotLock
+    ) -> [Result<[UInt8]?, StoreError>] {
+        let end = Instant.now.adding(milliseconds: Limits.lockBatchMillisecondsMax)
+        var results: [Result<[UInt8]?, StoreError>] = []
+        var present: [[UInt8]: FileLocation]?
+        for removal in removals.prefix(Limits.lockBatchMax) {
+            if !results.isEmpty, Instant.now > end { break }
+            results.append(remove(removal, &present))
+            if case .success = results[results.count - 1],
+                let record = uidList.list?.index(of: removal.base.span)
+            {
+                uidList.list?.remove(record)
+            }
+        }
+        // A record without a file does no harm: mail can be removed from a full disk.
+        do throws(MaildirError) { try compactList(lock) } catch {
+            Log.warning("event=uidlist-not-compacted error=\"\(error)\"")
+        }
+        return results
+    }
+
+    private func compactList(_ lock: DotLock) throws(MaildirError) {
+        guard uidList.list?.needsRewrite == true else { return }
+        _ = try uidList.refresh(in: directory)
+        if uidList.isCommitDue { try uidList.commit(lock) }
+    }
+
+    private func remove(
+        _ removal: Removal,
+        _ present: inout [[UInt8]: FileLocation]?
+    ) -> Result<[UInt8]?, StoreError> {
+        var location = removal.location
+        for attempt in 0..<Limits.renameRetriesMax {
+            let source = location.isNew ? new : cur
+            do throws(SystemError) {
+                guard removal.isKept else {
+                    try source.unlink(location.name)
+                    return .success(nil)
+                }
+                let aside = Self.expungedPrefix + names.next()
+                try source.rename(location.name, to: tmp, aside)
+                return .success(aside)
+            } catch {
+                guard error.isMissing else { return .failure(StoreError(error)) }
+            }
+            do throws(MaildirError) {
+                if present == nil || attempt > 0 { present = try locations() }
+            } catch {
+                return .failure(StoreError(error))
+            }
+            guard let found = present?[removal.base] else { return .success(nil) }
+            if removal.onlyDeleted, !FlagLetters(fileName: found.name.span).known.contains(.trashed)
+            {
+                return .failure(.messageGone)
+            }
+            location = found
+        }
+        return .success(nil)
+    }
+}
