@@ -3,6 +3,12 @@ import Glibc
 package import Maildir
 import Posix
 
+//  STORE, EXPUNGE, COPY and reading on a live mailbox
+//
+//  Names change in batches, each a job under the lock; between two the loop and the lock are free. A
+//  crash leaves each message of a batch as it was or as it is to be, since each is one rename or unlink;
+//  a copy that was not admitted is a file in tmp/, removed after 36 hours.
+
 /// What STORE asks of each message's flags.
 package struct FlagsDelta: Sendable {
     package enum Mode: Sendable { case add, remove, replace }

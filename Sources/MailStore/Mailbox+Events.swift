@@ -2,6 +2,10 @@ import Glibc
 import Maildir
 import Posix
 
+//  What inotify tells of `new/` and `cur/`, applied one by one. An event is a hint about a name: it is
+//  held against what the table has, so that one that comes late, twice, or from ourselves changes
+//  nothing. A file that went is only suspected; a scan under the lock decides.
+
 extension Mailbox {
     /// Arms inotify on `new/` and `cur/`. Whoever relies on it scans afterwards.
     func watch() {
