@@ -161,7 +161,8 @@ package struct CapabilityList: Hashable, Sendable {
             .imap4rev1, .literalPlus, .id, .enable, .idle, .namespace, .unselect, .uidPlus,
             .move, .children, .specialUse, .createSpecialUse, .listExtended, .listStatus,
             .statusSize, .eSearch, .searchRes, .within, .sort, .sortDisplay, .eSort,
-            .threadOrderedSubject, .threadReferences, .utf8Accept, .appendLimit(appendLimit),
+            .threadOrderedSubject, .threadReferences, .threadRefs, .i18nLevel1, .partial,
+            .utf8Accept, .appendLimit(appendLimit),
         ])
     }
 
