@@ -11,7 +11,7 @@ extension Session {
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let numbers = found.map { number($0, command.kind, view) }
-        guard let returns = command.returns else {
+        guard let returns = command.returns ?? impliedReturn else {
             output.append("SEARCH", numbers: numbers)
             return Completion("Searched")
         }
@@ -19,6 +19,14 @@ extension Session {
         // RFC 5182 §2.1: SAVE alone is answered by nothing.
         if returns.isAnswered { answer(returns, numbers, tag, isUID: command.kind == .uid) }
         return Completion("Searched")
+    }
+
+    /// In rev2 SEARCH without RETURN is answered by ESEARCH too.              RFC 9051 §6.4.4
+    private var impliedReturn: SearchReturn? {
+        guard revision == .rev2 else { return nil }
+        var returns = SearchReturn()
+        returns.all = true
+        return returns
     }
 
     /// The indexes of the messages that a search program finds, ascending.
