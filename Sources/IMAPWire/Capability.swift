@@ -162,7 +162,7 @@ package struct CapabilityList: Hashable, Sendable {
             .move, .children, .specialUse, .createSpecialUse, .listExtended, .listStatus,
             .statusSize, .eSearch, .searchRes, .within, .sort, .sortDisplay, .eSort,
             .threadOrderedSubject, .threadReferences, .threadRefs, .i18nLevel1, .partial,
-            .utf8Accept, .appendLimit(appendLimit),
+            .inProgress, .multiSearch, .utf8Accept, .appendLimit(appendLimit),
         ])
     }
 
