@@ -37,6 +37,8 @@ extension Session {
             return .handled
         }
         guard case .command(let command)? = events.first else { return .needsBuffering }
+        noteStart(of: command)
+        defer { running = nil }
         do throws(CommandFailure) {
             let completion = try await append(command, events, header, count, &grammar)
             report(after: command.body)

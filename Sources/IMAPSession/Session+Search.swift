@@ -30,11 +30,14 @@ extension Session {
     }
 
     /// The indexes of the messages that a search program finds, ascending.
+    ///
+    /// - Parameter isStrict: whether a sequence number that is not there is BAD; else it is nothing.
     func find(
         _ key: SearchKey,
         _ charset: [UInt8]?,
         _ returns: SearchReturn?,
-        _ view: SelectedMailbox
+        _ view: SelectedMailbox,
+        isStrict: Bool = true
     ) async throws(CommandFailure) -> [Int] {
         if let returns, !returns.isOffered {
             throw .bad("Search return option is not offered by this server")
@@ -46,7 +49,8 @@ extension Session {
                 keywords: view.mailbox.keywords,
                 count: view.numberCount,
                 lastUID: view.uids.last ?? 0,
-                saved: saved
+                saved: view === selected ? saved : [],
+                isStrict: isStrict
             )
             if program.needsDates { await view.mailbox.loadDates(view.uids) }
             return try await matches(program, view)
@@ -63,6 +67,15 @@ extension Session {
 
     /// ESEARCH, for SEARCH and SORT with RETURN. The numbers are in the order of the result.
     func answer(_ returns: SearchReturn, _ numbers: [UInt32], _ tag: [UInt8], isUID: Bool) {
+        output.append(response(returns, numbers, tag, isUID: isUID), mode)
+    }
+
+    func response(
+        _ returns: SearchReturn,
+        _ numbers: [UInt32],
+        _ tag: [UInt8],
+        isUID: Bool
+    ) -> ESearchResponse {
         var response = ESearchResponse(tag: tag, isUID: isUID)
         if returns.min { response.min = numbers.first }
         if returns.max { response.max = numbers.last }
@@ -72,7 +85,27 @@ extension Session {
             let window = numbers[range.indices(count: numbers.count)]
             response.partial = .init(range: range, result: RangeBuilder(window).ranges)
         }
-        output.append(response, mode)
+        return response
+    }
+
+    /// Throws what is wrong with a search that needs no mailbox to see it.
+    func check(
+        _ key: SearchKey,
+        _ charset: [UInt8]?,
+        _ returns: SearchReturn
+    ) throws(CommandFailure) {
+        guard returns.isOffered else {
+            throw .bad("Search return option is not offered by this server")
+        }
+        _ = try SearchProgram(
+            key,
+            charset: charset,
+            keywords: Keywords(),
+            count: 0,
+            lastUID: 0,
+            saved: [],
+            isStrict: false
+        )
     }
 
     /// The indexes of the messages that match, ascending.
@@ -136,6 +169,7 @@ extension Session {
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
         var left = unknown[...]
+        progress.begin(unknown.count)
         while !left.isEmpty {
             let batch = Array(left.prefix(256))
             var factsByUID: [UInt32: MessageFacts] = [:]
@@ -158,6 +192,7 @@ extension Session {
                 }
             }
             left = left.dropFirst(max(results.count, 1))
+            progress.done = unknown.count - left.count
             if isEnding { throw .closed }
         }
         return found

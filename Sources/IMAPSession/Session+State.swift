@@ -49,6 +49,8 @@ extension Session {
     func idle() async throws(CommandFailure) -> Completion {
         isIdling = true
         defer { isIdling = false }
+        // It makes no progress; it keeps alive by itself.
+        running = nil
         selected?.mailbox.drainEvents()
         output.append(continuation: "idling")
         reportInIdle()

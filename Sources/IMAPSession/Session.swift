@@ -41,6 +41,15 @@ package final class Session {
     var piecewise: Piecewise?
     /// In a row.
     var badCommands = 0
+    /// The command in progress, and how far it is: see `Session+Progress`.
+    var running: Running?
+    let progress = WorkProgress()
+    var progressTimer: TimerID?
+    var progressMilliseconds = Limits.progressMilliseconds
+    var isWriting = false
+    /// Sends output beside the command that runs.
+    var telling: Task<Void, Never>?
+    var multiSearchCountMax = Limits.multiSearchCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
     var isEnding: Bool { ending != nil }
@@ -85,7 +94,7 @@ package final class Session {
         selected?.close()
         selected = nil
         if let ending, !isLoggedOut { output.append(untagged: .bye, .unavailable, ending) }
-        try? await stream.write(output.bytes)
+        try? await flush()
         stream.close()
     }
 
@@ -169,9 +178,21 @@ package final class Session {
     }
 
     func flush() async throws(CommandFailure) {
-        guard !output.isEmpty else { return }
+        // What is being sent already goes first.
+        while let telling { await telling.value }
+        guard await writeOutput() else { throw .closed }
+    }
+
+    /// Sends what there is. False where the client is gone. Nobody else writes meanwhile.
+    @discardableResult
+    func writeOutput() async -> Bool {
+        guard !output.isEmpty else { return true }
+        isWriting = true
+        defer { isWriting = false }
         let bytes = output.take()
-        do throws(StreamClosed) { try await stream.write(bytes) } catch { throw .closed }
+        do throws(StreamClosed) { try await stream.write(bytes) } catch { return false }
+        running?.heard = .now
+        return true
     }
 
     /// Called inside long answers: the loop is given back, and the client's pace is kept.
@@ -243,6 +264,8 @@ package final class Session {
             EventLoop.cancel(ended.timer)
             piecewise = nil
         }
+        noteStart(of: command)
+        defer { running = nil }
         do throws(CommandFailure) {
             let completion =
                 if case .idle = command.body { try await idle() } else {
@@ -361,6 +384,8 @@ package final class Session {
         case .search(let search): return try await self.search(search, tag: command.tag)
         case .sort(let sort): return try await self.sort(sort, tag: command.tag)
         case .thread(let thread): return try await self.thread(thread)
+        case .multiSearch(let search):
+            return try await multiSearch(search, tag: command.tag)
         case .copy(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
@@ -369,7 +394,7 @@ package final class Session {
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress(let algorithm): return try compress(algorithm)
         case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
-            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language, .multiSearch,
+            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language,
             .unauthenticate, .replace, .cancelUpdate:
             throw .bad("Command is not offered by this server")
         }
