@@ -15,7 +15,8 @@ package import Posix
 
 @EventLoop
 package final class Session {
-    let stream: any ByteStream
+    /// Changes once: COMPRESS lays a layer over it.
+    var stream: any ByteStream
     let store: MailStore
     let identity: SessionIdentity
     var input: [UInt8] = []
@@ -26,6 +27,8 @@ package final class Session {
     /// After ENABLE UTF8=ACCEPT.
     var isUTF8 = false
     var isIdling = false
+    /// COMPRESS was answered OK; what follows is compressed.
+    var wantsCompression = false
     /// The UIDs that `$` stands for, ascending.                               RFC 5182
     var saved: [UInt32] = []
     /// What the client is reading piece by piece.
@@ -98,6 +101,7 @@ package final class Session {
                 let parsed = parse(count)
                 consume(count)
                 await run(parsed)
+                if wantsCompression { try await beginCompression() }
                 try await flushIfLarge()
                 if badCommands >= Limits.badCommandsMax { ending = "Too many bad commands" }
             case .literal(let header, let count): try await literal(header, count)
@@ -229,8 +233,15 @@ package final class Session {
     }
 
     func run(_ command: Command) async {
+        if !isFetching(command.body), let ended = piecewise {
+            EventLoop.cancel(ended.timer)
+            piecewise = nil
+        }
         do throws(CommandFailure) {
-            let completion = try await execute(command)
+            let completion =
+                if case .idle = command.body { try await idle() } else {
+                    try await executeAside(command)
+                }
             report(after: command.body)
             output.append(tagged: command.tag, .ok, completion.code, completion.text)
         } catch {
@@ -275,6 +286,17 @@ package final class Session {
         }
     }
 
+    /// Runs a command in a task of its own. A task keeps the stack that it once needed until it
+    /// ends, and the session's lives for days: an idle session takes half the memory so.
+    private func executeAside(_ command: Command) async throws(CommandFailure) -> Completion {
+        let outcome = Task { () async -> Result<Completion, CommandFailure> in
+            do throws(CommandFailure) { return .success(try await execute(command)) } catch {
+                return .failure(error)
+            }
+        }
+        return try await outcome.value.get()
+    }
+
     private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
         let body = command.body
         switch body.requiredState {
@@ -286,10 +308,6 @@ package final class Session {
             if selected.isReadOnly, body.changesSelectedMailbox {
                 throw .refused(.readOnly, "Mailbox is opened read-only")
             }
-        }
-        if !isFetching(body), let ended = piecewise {
-            EventLoop.cancel(ended.timer)
-            piecewise = nil
         }
         switch body {
         case .capability:
@@ -311,7 +329,7 @@ package final class Session {
                 mode
             )
             return Completion("Namespaces listed")
-        case .idle: return try await idle()
+        case .idle: return Completion("Idle completed")
         case .select(let command): return try await select(command)
         case .close: return try await close()
         case .unselect:
@@ -339,7 +357,8 @@ package final class Session {
             return try await copy(kind, set, mailbox, isMove: true)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
-        case .compress, .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
+        case .compress(let algorithm): return try compress(algorithm)
+        case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
             .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language, .multiSearch,
             .unauthenticate, .replace, .cancelUpdate:
             throw .bad("Command is not offered by this server")

@@ -107,6 +107,12 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
     /// ready cannot keep a push waiting.
     private static let jobsPerTurnMax = 128
 
+    /// How long nothing happens before memory is given back to the system: most processes wait for
+    /// somebody nearly all of the time, and what their start or the last command took need not stay.
+    private static let restMilliseconds: CInt = 1_000
+    /// Whether memory was given back since anything happened.
+    private var isResting = false
+
     private init() {
         epoll = martlet_epoll_create()
         wakeup = martlet_eventfd()
@@ -192,6 +198,9 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
                 milliseconds = CInt(min((left + 999_999) / 1_000_000, 3_600_000))
             }
         }
+        let comesToRest =
+            mayWait && !isResting && (milliseconds < 0 || milliseconds > Self.restMilliseconds)
+        if comesToRest { milliseconds = Self.restMilliseconds }
         var events = InlineArray<64, martlet_event>(repeating: martlet_event())
         var span = events.mutableSpan
         let count = unsafe span.withUnsafeMutableBufferPointer {
@@ -199,8 +208,13 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
         }
         guard count > 0 else {
             precondition(count == 0 || errno == EINTR, "epoll_wait: \(errno)")
+            if comesToRest, count == 0 {
+                isResting = true
+                martlet_release_memory()
+            }
             return
         }
+        isResting = false
         for index in 0..<Int(count) {
             let event = events[index]
             if event.token == 0 {
