@@ -140,7 +140,11 @@ extension Session {
         }
         guard !uids.isEmpty else { return Completion("No messages") }
         let copies: [UInt32]
-        do throws(StoreError) { copies = try await view.mailbox.copy(uids, to: target) } catch {
+        do throws(StoreError) {
+            // A move takes no room.
+            if !isMove { try await view.mailbox.checkRoom(toCopy: uids) }
+            copies = try await view.mailbox.copy(uids, to: target)
+        } catch {
             throw CommandFailure(error)
         }
         let code = ResponseCode.copyUID(

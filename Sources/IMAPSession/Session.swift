@@ -358,7 +358,10 @@ package final class Session {
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress(let algorithm): return try compress(algorithm)
-        case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
+        case .getQuota(let root): return try await getQuota(root)
+        case .getQuotaRoot(let mailbox): return try await getQuotaRoot(mailbox)
+        case .setQuota: return try setQuota()
+        case .setACL, .deleteACL, .getACL,
             .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language, .multiSearch,
             .unauthenticate, .replace, .cancelUpdate:
             throw .bad("Command is not offered by this server")

@@ -186,6 +186,9 @@ package struct CapabilityList: Hashable, Sendable {
             .partial,
             .utf8Accept,
             .compressDeflate,
+            .quota,
+            .quotaStorage,
+            .quotaMessage,
             .appendLimit(appendLimit),
         ])
     }

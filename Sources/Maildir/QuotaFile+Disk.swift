@@ -51,6 +51,33 @@ package final class Quota: Sendable {
         }
     }
 
+    /// Deletes a mailbox by `body`, which says where its content waits to be removed.
+    package func countingDeletion(
+        of entry: MailboxTree.Entry?,
+        root: Directory,
+        _ body: () throws(MailboxTreeError) -> [UInt8]?
+    ) throws(MailboxTreeError) -> [UInt8]? {
+        var freed = QuotaFile.Amount()
+        begin()
+        defer { end(-freed, root: root) }
+        let isLimited = (try? root.status(Self.name)) != nil
+        // Of a link nothing is left to look at afterwards.
+        if isLimited, let entry, entry.isLink, let linked = try? MailboxTree.open(entry, root: root)
+        {
+            freed = (try? Self.content(of: linked)) ?? freed
+        }
+        do throws(MailboxTreeError) {
+            let left = try body()
+            if isLimited, let left, let mailbox = try? root.subdirectory(left) {
+                freed = (try? Self.content(of: mailbox)) ?? freed
+            }
+            return left
+        } catch {
+            freed = QuotaFile.Amount()
+            throw error
+        }
+    }
+
     /// What the file says, counted anew where that is due; nil where there is no quota.
     package func current(root: Directory) throws(SystemError) -> QuotaFile? {
         guard let (file, _) = try load(root: root), !file.limits.isNone else { return nil }
@@ -157,7 +184,9 @@ package final class Quota: Sendable {
                 throw error
             }
             try directory.forEachName { name, kind throws(SystemError) in
-                guard kind != .directory, name.count > 0, name[0] != UInt8(ascii: ".") else { return }
+                guard kind != .directory, name.count > 0, name[0] != UInt8(ascii: ".") else {
+                    return
+                }
                 guard let size = Self.size(of: name.array, in: directory) else { return }
                 sum = sum + QuotaFile.Amount(bytes: size, messages: 1)
             }

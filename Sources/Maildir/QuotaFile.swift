@@ -160,7 +160,9 @@ package struct QuotaFile: Equatable, Sendable {
         var cursor = ByteCursor(word.span)
         let isNegative = cursor.accept(UInt8(ascii: "-"))
         if !isNegative { _ = cursor.accept(UInt8(ascii: "+")) }
-        guard let number = cursor.decimal(max: UInt64(Int64.max)), cursor.isAtEnd else { return nil }
+        guard let number = cursor.decimal(max: UInt64(Int64.max)), cursor.isAtEnd else {
+            return nil
+        }
         return isNegative ? -Int64(number) : Int64(number)
     }
 }
