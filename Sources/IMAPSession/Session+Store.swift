@@ -25,7 +25,12 @@ extension Session {
         let delta = FlagsDelta(mode: mode, system: system, keywords: keywords)
         var outcomes: [StoreOutcome]
         do throws(StoreError) {
-            outcomes = try await view.mailbox.store(uids, delta, source: source)
+            outcomes = try await view.mailbox.store(
+                uids,
+                delta,
+                source: source,
+                progress: progress
+            )
         } catch {
             throw CommandFailure(error)
         }
@@ -108,7 +113,8 @@ extension Session {
                 uids,
                 source: source,
                 by: view,
-                onlyDeleted: onlyDeleted
+                onlyDeleted: onlyDeleted,
+                progress: progress
             )
             if let failure = result.failure { throw failure }
         } catch {
@@ -143,7 +149,7 @@ extension Session {
         do throws(StoreError) {
             // A move takes no room.
             if !isMove { try await view.mailbox.checkRoom(toCopy: uids) }
-            copies = try await view.mailbox.copy(uids, to: target)
+            copies = try await view.mailbox.copy(uids, to: target, progress: progress)
         } catch {
             throw CommandFailure(error)
         }
