@@ -81,14 +81,14 @@ extension FetchPlan {
                         isShort = true
                         return
                     }
-                    let spoken = MessageInMemory(
+                    let loaded = MessageInMemory(
                         span,
                         size: size,
                         date: facts.date.seconds,
                         isWhole: facts.isWhole
                     )
                     write(
-                        spoken,
+                        loaded,
                         batch.beginnings.bytes.span.extracting(begin),
                         isBare: message.isBare,
                         &result,
@@ -109,6 +109,7 @@ extension FetchPlan {
         return PipelineOutput(value: fetched, done: done, bytes: bytes)
     }
 
+    /// Writes the answer for one message.
     private func write(
         _ message: MessageInMemory,
         _ beginning: Span<UInt8>,
@@ -116,21 +117,26 @@ extension FetchPlan {
         _ result: inout FetchedBatch.Message,
         to output: inout ByteBuffer
     ) {
-        output.append(beginning)
-        var isBare = isBare
-        let wholeSize = wantsSize ? message.size ?? MessageText.crlfSize(of: message.bytes) : -1
-        SummaryWriter.append(
-            date: wantsDate ? message.date : nil,
-            size: wantsSize ? wholeSize : nil,
-            isFirst: &isBare,
-            to: &output
-        )
-        var known = message
-        if wantsSize { known.size = wholeSize }
-        let rendered = render(known, skipsFirstSpace: isBare, to: &output)
+        let start = output.count
+        var message = message
+        if wantsSize, message.size == nil { message.size = MessageText.crlfSize(of: message.bytes) }
+        while true {
+            let told = message.size
+            output.append(beginning)
+            var isFirst = isBare
+            SummaryWriter.append(
+                date: wantsDate ? message.date : nil,
+                size: wantsSize ? told : nil,
+                isFirst: &isFirst,
+                to: &output
+            )
+            result.hasUnknownEncoding = write(&message, isFirst: isFirst, to: &output)
+            // A file name may tell a wrong size.
+            guard wantsSize, message.size != told else { break }
+            output.bytes.removeSubrange(start...)
+        }
         output.append(")\r\n")
-        result.hasUnknownEncoding = rendered.hasUnknownEncoding
-        result.size = Int64(rendered.size ?? -1)
+        result.size = Int64(message.size ?? -1)
         result.date = message.date
     }
 }

@@ -30,6 +30,9 @@ package enum Limits {
     /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
     static let multiSearchCountMax = 10_000
 
+    /// Messages handed to one job where their headers or records are enough.
+    static let renderHeaderCountMax = 256
+
     /// BAD commands in a row before the connection is closed: a client that is lost stays so.
     static let badCommandsMax = 50
 
