@@ -53,7 +53,9 @@ extension FetchPlan {
         budget: Int
     ) -> PipelineOutput<FetchedBatch> {
         var output = ByteBuffer()
-        output.bytes.reserveCapacity(budget + budget / 4)
+        if needsWhole, batch.messages.count > 1 {
+            output.bytes.reserveCapacity(budget + budget / 4)
+        }
         var fetched = FetchedBatch()
         fetched.messages.reserveCapacity(batch.messages.count)
         var read = 0

@@ -183,7 +183,8 @@ extension Session {
             batchMax: plan.needsWhole ? Limits.renderCountMax : Limits.renderHeaderCountMax,
             budget: budget
         ) { [self] part in
-            let indexes = (range.lowerBound + part.lowerBound)..<(range.lowerBound + part.upperBound)
+            let indexes =
+                (range.lowerBound + part.lowerBound)..<(range.lowerBound + part.upperBound)
             return batch(indexes, plan, changed, view)
         } work: { batch, reader in
             plan.answer(batch, reader, budget: budget)
