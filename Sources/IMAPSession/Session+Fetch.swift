@@ -174,6 +174,7 @@ extension Session {
                 if result.hasUnknownEncoding { state.isUnknownEncoding = true }
                 view.reportKeywords(to: &output)
                 let addsFlags = !plan.wantsFlags && changed.contains(uid)
+                let start = output.count
                 let isFirst = writer.append(
                     index + offset,
                     uid,
@@ -181,6 +182,11 @@ extension Session {
                     addsFlags: addsFlags,
                     to: &output
                 )
+                if isFirst, result.bytes.isEmpty {
+                    // All that was asked for has an unknown encoding: there is nothing to tell.
+                    output.bytes.removeLast(output.count - start)
+                    continue
+                }
                 output.append(isFirst ? result.bytes.dropFirst() : result.bytes[...])
                 output.append(")\r\n")
                 try await flushIfLarge()
@@ -236,9 +242,9 @@ extension FetchItem {
     fileprivate var isOffered: Bool {
         switch self {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
-            .rfc822Text, .rfc822Size, .bodySection:
+            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize:
             true
-        case .binary, .binarySize, .modSeq, .emailID, .threadID, .saveDate, .preview: false
+        case .modSeq, .emailID, .threadID, .saveDate, .preview: false
         }
     }
 }
