@@ -60,6 +60,8 @@ extension Session {
         var upload: Upload?
         var piece = first
         var isFirst = true
+        let command = input
+        let tag = Grammar.tag(of: command.span.extracting(consumed..<(consumed + first.count)))
         while true {
             let bytes = input
             let result: AppendGrammar.Result
@@ -80,9 +82,9 @@ extension Session {
                 case .needsLiteral: try await buffer(piece)
                 case .events(let events):
                     if let completion = try await take(events, piece, &upload) {
+                        badCommands = 0
                         report(upload)
-                        let tag = upload?.command.tag ?? []
-                        output.append(tagged: tag, .ok, completion.code, completion.text)
+                        output.append(tagged: tag ?? [], .ok, completion.code, completion.text)
                         return .handled
                     }
                 }
@@ -91,9 +93,9 @@ extension Session {
             } catch {
                 await discard(upload)
                 if case .closed = error { return .closed }
-                if case .bad = error { badCommands += 1 }
+                if case .bad = error { badCommands += 1 } else { badCommands = 0 }
                 report(upload)
-                answer(error, upload?.command.tag ?? Grammar.tag(of: bytes.span) ?? [])
+                answer(error, tag ?? [])
                 return .handled
             }
         }
@@ -101,7 +103,6 @@ extension Session {
 
     private func report(_ upload: Upload?) {
         guard let upload else { return }
-        badCommands = 0
         report(after: upload.command.body)
     }
 
@@ -265,7 +266,9 @@ extension Session {
     /// Takes the octets of the literal from the stream. Where they cannot be kept, that is told when
     /// all of them have come.
     private func receive(_ count: Int, _ upload: inout Upload?) async throws(CommandFailure) {
-        guard let target = upload?.target, let staged = upload?.messages.last?.staged else { return }
+        guard let target = upload?.target, let staged = upload?.messages.last?.staged else {
+            return
+        }
         var left = count
         var chunk: [UInt8] = []
         while left > 0 {

@@ -81,7 +81,8 @@ struct MessageURLTests {
     @Test(
         "names nothing",
         arguments: [
-            "", "/", "/x", "/x/", ";UID=1", "/;UID=1", "/x/;UID=0", "/x/;UID=", "/x/;UID=4294967296",
+            "", "/", "/x", "/x/", ";UID=1", "/;UID=1", "/x/;UID=0", "/x/;UID=",
+            "/x/;UID=4294967296",
             "/x/;UID=1a", "/x/;UID=1/;UID=2", "/x/;SECTION=1", "/x/;UID=1/;SECTION=0",
             "/x/;UID=1/;SECTION=1]x[", "/x/;UID=1/;SECTION=", "/x/;UID=1/;PARTIAL=1.0",
             "/x/;UID=1/;PARTIAL=1/;SECTION=1", "/x;UIDVALIDITY=0/;UID=1", "/x/;UID=1;UIDVALIDITY=1",

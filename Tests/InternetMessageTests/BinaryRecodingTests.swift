@@ -75,7 +75,10 @@ struct BinaryRecodingTests {
                 after
                 """
         )
-        #expect(rewrite("Content-Transfer-Encoding: binary\n\n") == "Content-Transfer-Encoding: base64\n\n")
+        #expect(
+            rewrite("Content-Transfer-Encoding: binary\n\n")
+                == "Content-Transfer-Encoding: base64\n\n"
+        )
     }
 
     @Test("any bytes come back, in lines of 76, in pieces", arguments: [1, 56, 57, 58, 114, 5_000])
