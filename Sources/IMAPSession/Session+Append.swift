@@ -61,6 +61,7 @@ extension Session {
         var piece = first
         var isFirst = true
         let command = input
+        defer { running = nil }
         let tag = Grammar.tag(of: command.span.extracting(consumed..<(consumed + first.count)))
         while true {
             let bytes = input
@@ -158,7 +159,9 @@ extension Session {
             if let failure = upload?.failure { throw failure }
             for event in events {
                 switch event {
-                case .command(let command): upload = try await begin(command)
+                case .command(let command):
+                    noteStart(of: command)
+                    upload = try await begin(command)
                 case .beginMessage(let flags, let date, let kind):
                     try await beginMessage(flags, date, kind, piece.header, &upload)
                 case .url(let url): try await appendPart(url, &upload)
@@ -218,7 +221,7 @@ extension Session {
         guard let target = upload?.target, let count = upload?.messages.count else { return }
         switch kind {
         case .plain, .catenate: break
-        case .utf8: guard isUTF8 else { throw .bad("UTF8=ACCEPT is not enabled") }
+        case .utf8: guard acceptsUTF8 else { throw .bad("UTF8=ACCEPT is not enabled") }
         }
         guard count < appendMessagesMax else {
             throw .refused(.limit, "Too many messages in one command")

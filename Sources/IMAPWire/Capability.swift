@@ -188,6 +188,8 @@ package struct CapabilityList: Hashable, Sendable {
             .multiAppend,
             .catenate,
             .replace,
+            .inProgress,
+            .multiSearch,
             .utf8Accept,
             .compressDeflate,
             .appendLimit(appendLimit),
