@@ -84,7 +84,7 @@ extension Session {
                 case .events(let events):
                     if let completion = try await take(events, piece, &upload) {
                         badCommands = 0
-                        report(upload)
+                        try await report(upload)
                         output.append(tagged: tag ?? [], .ok, completion.code, completion.text)
                         return .handled
                     }
@@ -95,16 +95,16 @@ extension Session {
                 await discard(upload)
                 if case .closed = error { return .closed }
                 if case .bad = error { badCommands += 1 } else { badCommands = 0 }
-                report(upload)
+                try? await report(upload)
                 answer(error, tag ?? [])
                 return .handled
             }
         }
     }
 
-    private func report(_ upload: Upload?) {
+    private func report(_ upload: Upload?) async throws(CommandFailure) {
         guard let upload else { return }
-        report(after: upload.command.body)
+        try await report(after: upload.command.body)
     }
 
     private func discard(_ upload: Upload?) async {
@@ -187,6 +187,7 @@ extension Session {
 
     /// Checks what can be checked before the first message comes.
     private func begin(_ command: Command) async throws(CommandFailure) -> Upload {
+        isUIDCommand = command.body.isUIDForm
         try checkState(for: command.body)
         switch command.body {
         case .append(let name):

@@ -31,6 +31,8 @@ package final class Session {
     /// Whether names and headers go over the wire in UTF-8.
     var isUTF8: Bool { acceptsUTF8 || revision == .rev2 }
     var isIdling = false
+    /// The command that is running came as `UID …`: whatever FETCH says meanwhile names the UID.
+    var isUIDCommand = false
     /// COMPRESS was answered OK; what follows is compressed.
     var wantsCompression = false
     /// The UIDs that `$` stands for, ascending.                               RFC 5182
@@ -281,10 +283,10 @@ package final class Session {
                 if case .idle = command.body { try await idle() } else {
                     try await executeAside(command)
                 }
-            report(after: command.body)
+            try await report(after: command.body)
             output.append(tagged: command.tag, .ok, completion.code, completion.text)
         } catch {
-            report(after: command.body)
+            if case .closed = error {} else { try? await report(after: command.body) }
             answer(error, command.tag)
         }
     }
@@ -298,13 +300,10 @@ package final class Session {
     }
 
     /// What happened in the mailbox meanwhile, at the one place where a command may tell it.
-    func report(after body: CommandBody) {
-        guard let selected, !selected.mailbox.isGone else { return }
-        selected.report(
-            to: &output,
-            allowsExpunge: !body.forbidsExpunge,
-            withUID: body.isUIDForm
-        )
+    func report(after body: CommandBody) async throws(CommandFailure) {
+        // SELECT has told what there is; what changed meanwhile is for the next command.
+        if case .select = body { return }
+        try await tellChanges(allowsExpunge: !body.forbidsExpunge, withUID: body.isUIDForm)
     }
 
     /// The selected mailbox was deleted or replaced under the session.
@@ -353,6 +352,7 @@ package final class Session {
 
     private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
         let body = command.body
+        isUIDCommand = body.isUIDForm
         try checkState(for: body)
         switch body {
         case .capability:
@@ -402,12 +402,13 @@ package final class Session {
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: true)
+        case .cancelUpdate(let tags): return try cancelUpdate(tags)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress(let algorithm): return try compress(algorithm)
         case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
             .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language,
-            .unauthenticate, .replace, .cancelUpdate:
+            .unauthenticate, .replace:
             throw .bad("Command is not offered by this server")
         }
     }

@@ -190,6 +190,7 @@ package struct CapabilityList: Hashable, Sendable {
             .replace,
             .inProgress,
             .multiSearch,
+            .searchContext,
             .utf8Accept,
             .compressDeflate,
             .appendLimit(appendLimit),
