@@ -157,7 +157,9 @@ extension Grammar {
         // Brackets cannot stand in a section, so they cannot come from the URL either.
         let bracketed = [UInt8(ascii: "[")] + text + [UInt8(ascii: "]")]
         var cursor = ByteCursor(bracketed.span)
-        guard let section = try? section(&cursor), cursor.isAtEnd else { return nil }
+        guard !text.isEmpty, let section = try? section(&cursor), cursor.isAtEnd else {
+            return nil
+        }
         return section
     }
 
