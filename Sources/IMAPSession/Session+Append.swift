@@ -166,7 +166,7 @@ extension Session {
                     try await beginMessage(flags, date, kind, piece.header, &upload)
                 case .url(let url): try await appendPart(url, &upload)
                 case .literal(let header):
-                    try check(header, events, upload)
+                    try await check(header, events, upload)
                     isStreamed = true
                     try await stream(header, piece, &upload)
                 case .endMessage: try await endMessage(upload)
@@ -242,7 +242,7 @@ extension Session {
         _ header: LiteralHeader,
         _ events: [AppendGrammar.Event],
         _ upload: Upload?
-    ) throws(CommandFailure) {
+    ) async throws(CommandFailure) {
         let octets = upload?.messages.last?.octets ?? 0
         guard header.count <= Limits.appendBytesMax - octets else {
             throw .refused(.tooBig, "Message is too large")
@@ -250,6 +250,23 @@ extension Session {
         guard case .beginMessage(_, _, let kind)? = events.dropLast().last else { return }
         guard kind == .catenate || header.count > 0 else {
             throw .refused(.cannot, "Message is empty")
+        }
+        try await checkRoom(for: header.count, upload)
+    }
+
+    /// Whether the quota has room for so many octets beside those that have come. What is replaced
+    /// makes room.                                                            RFC 8508 §3.4
+    func checkRoom(for octets: Int, _ upload: Upload?) async throws(CommandFailure) {
+        guard let upload else { return }
+        var bytes = upload.messages.reduce(octets) { $0 + $1.octets }
+        var count = upload.messages.count
+        if let replaced = upload.replaced {
+            bytes -= selected?.mailbox.storedSize(replaced) ?? 0
+            count -= 1
+        }
+        guard bytes > 0 || count > 0 else { return }
+        do throws(StoreError) { try await store.checkRoom(bytes: bytes, messages: count) } catch {
+            throw CommandFailure(error)
         }
     }
 

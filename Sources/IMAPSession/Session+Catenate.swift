@@ -18,6 +18,7 @@ extension Session {
         guard part.octets <= Limits.appendBytesMax - message.octets else {
             throw .refused(.tooBig, "Message is too large")
         }
+        try await checkRoom(for: part.octets, upload)
         var copier = PartCopier(part)
         do throws(StoreError) {
             while let piece = copier.next(content, max: Limits.uploadChunkBytes) {

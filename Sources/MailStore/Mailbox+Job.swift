@@ -1,3 +1,4 @@
+import Maildir
 import Posix
 
 extension Mailbox {
@@ -6,5 +7,14 @@ extension Mailbox {
         _ body: @escaping @Sendable () -> Success
     ) async -> Success {
         await context.pool.run { body() }
+    }
+
+    /// What a message takes of the quota, as far as its name or an earlier look tells; else 0.
+    package func storedSize(_ uid: UInt32) -> Int {
+        guard let row = table.row(of: uid) else { return 0 }
+        if let stored = MessageName(table.base(row))?.sizeHints.stored {
+            return Int(clamping: stored)
+        }
+        return max(Int(table.sizes[row]), 0)
     }
 }
