@@ -247,8 +247,9 @@ extension Session {
         guard header.count <= Limits.appendBytesMax - octets else {
             throw .refused(.tooBig, "Message is too large")
         }
-        guard case .beginMessage(_, _, let kind)? = events.dropLast().last else { return }
-        guard kind == .catenate || header.count > 0 else {
+        if header.count == 0, case .beginMessage(_, _, let kind)? = events.dropLast().last,
+            kind != .catenate
+        {
             throw .refused(.cannot, "Message is empty")
         }
         try await checkRoom(for: header.count, upload)
