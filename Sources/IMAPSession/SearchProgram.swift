@@ -67,7 +67,7 @@ struct SearchProgram: Sendable {
             saved: saved
         )
         if let name {
-            guard let charset = Charset(name) else {
+            guard let charset = Charset(name), compiler.converter.has(charset) else {
                 throw .refused(
                     .badCharset([[UInt8]("US-ASCII"), [UInt8]("UTF-8")]),
                     "Charset is not known"
@@ -148,14 +148,10 @@ struct SearchProgram: Sendable {
         }
 
         private func prepare(_ text: [UInt8]) throws(CommandFailure) -> SearchText {
-            guard let charset, text.contains(where: { $0 >= 0x80 }) else {
-                return SearchText(text)
-            }
-            if charset == .utf8, !UTF8Text.isValid(text.span) {
-                throw .bad("Text is not in the charset")
-            }
-            var converted: [UInt8] = []
-            guard converter.append(text.span, in: charset, to: &converted) else {
+            guard let charset else { return SearchText(text) }
+            // ASCII is ASCII, but where escapes or pairs of octets make something else of it.
+            if charset.extendsASCII, text.allSatisfy({ $0 < 0x80 }) { return SearchText(text) }
+            guard let converted = converter.convertWhole(text.span, in: charset) else {
                 throw .bad("Text is not in the charset")
             }
             return SearchText(converted)

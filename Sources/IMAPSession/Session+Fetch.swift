@@ -15,13 +15,14 @@ extension Session {
         for item in command.items where !item.isOffered {
             throw .bad("Fetch item is not offered by this server")
         }
-        guard command.changedSince == nil, !command.vanished, command.partial == nil else {
+        guard command.changedSince == nil, !command.vanished else {
             throw .bad("Fetch modifier is not offered by this server")
         }
         let view = try await settledView()
         view.reportKeywords(to: &output)
         let plan = FetchPlan(command, isUTF8: isUTF8)
-        let ranges = try indexes(command.set, command.kind, view)
+        var ranges = try indexes(command.set, command.kind, view)
+        if let partial = command.partial { ranges = partial.window(on: ranges) }
         let setsSeen = plan.setsSeen && !view.isReadOnly
         var state = FetchState()
         for range in ranges {

@@ -15,11 +15,9 @@ extension Session {
             output.append("SEARCH", numbers: numbers)
             return Completion("Searched")
         }
-        if returns.save { saved = Self.savedPart(found.map { view.uids[$0] }, returns) }
+        if returns.save { saved = returns.saved(of: found.map { view.uids[$0] }) }
         // RFC 5182 §2.1: SAVE alone is answered by nothing.
-        if returns.min || returns.max || returns.count || returns.all {
-            answer(returns, numbers, tag, isUID: command.kind == .uid)
-        }
+        if returns.isAnswered { answer(returns, numbers, tag, isUID: command.kind == .uid) }
         return Completion("Searched")
     }
 
@@ -51,15 +49,6 @@ extension Session {
         }
     }
 
-    /// What `$` stands for: all that was found, or with MIN or MAX those.     RFC 5182 §2.4
-    private static func savedPart(_ uids: [UInt32], _ returns: SearchReturn) -> [UInt32] {
-        if returns.all || returns.count || !(returns.min || returns.max) { return uids }
-        var part: [UInt32] = []
-        if returns.min, let first = uids.first { part.append(first) }
-        if returns.max, let last = uids.last, last != part.first { part.append(last) }
-        return part
-    }
-
     func number(_ index: Int, _ kind: NumberKind, _ view: SelectedMailbox) -> UInt32 {
         kind == .uid ? view.uids[index] : UInt32(index + 1)
     }
@@ -71,6 +60,10 @@ extension Session {
         if returns.max { response.max = numbers.last }
         if returns.count { response.count = UInt32(numbers.count) }
         if returns.all { response.all = RangeBuilder(numbers).ranges }
+        if let range = returns.partial {
+            let window = numbers[range.indices(count: numbers.count)]
+            response.partial = .init(range: range, result: RangeBuilder(window).ranges)
+        }
         output.append(response, mode)
     }
 
@@ -165,7 +158,5 @@ extension Session {
 
 extension SearchReturn {
     /// What is not finished is refused.
-    fileprivate var isOffered: Bool {
-        !update && !context && !relevancy && partial == nil
-    }
+    fileprivate var isOffered: Bool { !update && !context && !relevancy }
 }

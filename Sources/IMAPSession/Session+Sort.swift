@@ -18,7 +18,8 @@ extension Session {
             output.append("SORT", numbers: numbers)
             return Completion("Sorted")
         }
-        answer(returns, numbers, tag, isUID: command.kind == .uid)
+        if returns.save { saved = returns.saved(of: facts.map { view.uids[$0.index] }) }
+        if returns.isAnswered { answer(returns, numbers, tag, isUID: command.kind == .uid) }
         return Completion("Sorted")
     }
 
@@ -34,7 +35,8 @@ extension Session {
         switch command.algorithm {
         case .orderedSubject: forest = ThreadForest(orderedSubject: messages)
         case .references: forest = ThreadForest(references: messages)
-        case .refs, .unknown: throw .bad("Thread algorithm is not offered by this server")
+        case .refs: forest = ThreadForest(refs: messages)
+        case .unknown: throw .bad("Thread algorithm is not offered by this server")
         }
         output.append("* THREAD")
         if !messages.isEmpty { output.append(.space) }

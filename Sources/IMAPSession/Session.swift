@@ -15,7 +15,8 @@ package import Posix
 
 @EventLoop
 package final class Session {
-    let stream: any ByteStream
+    /// Changes once: COMPRESS lays a layer over it.
+    var stream: any ByteStream
     let store: MailStore
     let identity: SessionIdentity
     var input: [UInt8] = []
@@ -26,6 +27,8 @@ package final class Session {
     /// After ENABLE UTF8=ACCEPT.
     var isUTF8 = false
     var isIdling = false
+    /// COMPRESS was answered OK; what follows is compressed.
+    var wantsCompression = false
     /// The UIDs that `$` stands for, ascending.                               RFC 5182
     var saved: [UInt32] = []
     /// What the client is reading piece by piece.
@@ -98,6 +101,7 @@ package final class Session {
                 let parsed = parse(count)
                 consume(count)
                 await run(parsed)
+                if wantsCompression { try await beginCompression() }
                 try await flushIfLarge()
                 if badCommands >= Limits.badCommandsMax { ending = "Too many bad commands" }
             case .literal(let header, let count): try await literal(header, count)
@@ -353,7 +357,8 @@ package final class Session {
             return try await copy(kind, set, mailbox, isMove: true)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
-        case .compress, .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
+        case .compress(let algorithm): return try compress(algorithm)
+        case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
             .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language, .multiSearch,
             .unauthenticate, .replace, .cancelUpdate:
             throw .bad("Command is not offered by this server")

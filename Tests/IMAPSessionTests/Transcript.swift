@@ -28,7 +28,8 @@ import Foundation
 //  `rename INBOX m1 cur/1700000001.m1.host:2,Sz`, `remove INBOX m1`, `file PATH` with a block,
 //  `mailbox NAME`, `remove-mailbox NAME`, `move-mailbox OLD NEW`, `remove-file PATH`. `disk INBOX/cur
 //  …` asserts the names there, in order; `check <a> < <b>` compares numbers that were bound; `closed
-//  A` asserts that the server has ended the connection. `pause` lets a command begin, and wait for what
+//  A` asserts that the server has ended the connection; from `compress A` on its connection is
+//  compressed, as COMPRESS has been answered OK. `pause` lets a command begin, and wait for what
 //  keeps it waiting.
 
 struct Transcript {
@@ -72,6 +73,7 @@ struct Transcript {
         case disk(String, [[UInt8]])
         case check([UInt8], [UInt8])
         case closed(String)
+        case compress(String)
         case pause
     }
 
@@ -103,7 +105,7 @@ struct Transcript {
         guard sessions.count == 1 else { return false }
         return !steps.contains {
             switch $0.kind {
-            case .action, .closed, .pause: true
+            case .action, .closed, .compress, .pause: true
             default: false
             }
         }
@@ -206,6 +208,7 @@ struct Transcript {
         case "check":
             guard words.count == 4, words[2] == "<" else { throw Malformed(description: "check") }
             step(.check(Array(words[1].utf8), Array(words[3].utf8)), reader)
+        case "compress": step(.compress(words[1]), reader)
         case "closed": step(.closed(words[1]), reader)
         case "pause": step(.pause, reader)
         case "unordered": try unordered(start, &reader)

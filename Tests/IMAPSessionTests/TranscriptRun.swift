@@ -206,6 +206,7 @@ final class TranscriptRun {
             guard let first = numbers[0], let second = numbers[1], first < second else {
                 return fail(step, "not so: \(numbers)")
             }
+        case .compress(let name): clients[name]?.stream.compress()
         case .pause: await EventLoop.sleep(milliseconds: 100)
         case .closed(let name):
             guard let client = clients[name] else { return }
@@ -477,6 +478,10 @@ final class TranscriptRun {
         case .disk(let directory, _):
             rewriting.flush()
             rewriting.disk(directory, try maildir.names(directory), step)
+        case .compress:
+            rewriting.flush()
+            rewriting.keep(step)
+            try await perform(step)
         case .check, .closed, .pause:
             rewriting.flush()
             rewriting.keep(step)
