@@ -141,7 +141,7 @@ final class TranscriptRun {
             client.stream.end()
             _ = await client.waitForEnd()
         }
-        store.close()
+        await store.shutDown()
     }
 
     /// Gives messages their UIDs, as an earlier session would have.
@@ -153,7 +153,7 @@ final class TranscriptRun {
             else { continue }
             _ = try await store.open(path)
         }
-        store.close()
+        await store.shutDown(inOrder: false)
         store = try await Self.open(maildir.root, transcript)
     }
 
@@ -299,7 +299,7 @@ final class TranscriptRun {
         let isUTF8 = client.session.isUTF8
         client.stream.end()
         _ = await client.waitForEnd()
-        store.close()
+        await store.shutDown(inOrder: false)
         store = try await Self.open(maildir.root, transcript)
         let next = Client(MemoryStream(), store)
         clients[name] = next
