@@ -69,6 +69,7 @@ extension MailStore {
     ///
     /// - Parameter inOrder: false to leave what a crash leaves; for tests.
     package func shutDown(inOrder: Bool = true) async {
+        if inOrder { await closeIndex() }
         if inOrder, past != nil, state != nil, !isStateUnwritten {
             let clock = context.modseqs
             // A failure costs no more than a crash does.

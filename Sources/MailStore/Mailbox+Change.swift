@@ -337,7 +337,7 @@ extension Mailbox {
                 try MessageFile.read(place.1, in: place.0)
             }
             if let content {
-                if let row = table.row(of: uid) { table.dates[row] = content.date.seconds }
+                if let row = table.row(of: uid) { table.note(row, date: content.date.seconds) }
                 return content
             }
             // Renamed meanwhile: the event is queued already, or a scan finds it.
@@ -370,7 +370,7 @@ extension Mailbox {
             list.map { try? $0.directory.statusFollowingLinks($0.name).modified.seconds }
         }
         for (entry, date) in zip(missing, dates) {
-            if let date, let row = table.row(of: entry.uid) { table.dates[row] = date }
+            if let date, let row = table.row(of: entry.uid) { table.note(row, date: date) }
         }
         await EventLoop.yield()
     }
@@ -593,7 +593,7 @@ extension Mailbox {
     /// Records what reading a message showed.
     package func note(_ uid: UInt32, size: Int, date: Int64) {
         guard let row = table.row(of: uid) else { return }
-        table.sizes[row] = Int64(size)
-        table.dates[row] = date
+        table.note(row, size: Int64(size), date: date)
+        saveSummaryLater()
     }
 }

@@ -13,8 +13,12 @@ package enum IndexError: Error, Equatable, CustomStringConvertible {
     case inUse
     /// The directory or the file belongs to somebody else, or is no regular one.
     case untrusted
+    /// It is of another Maildir, or of another time of this one.
+    case foreign
     /// A record that passed its checksum does not fit together.
     case inconsistent
+    /// A summary whose writing was cut short.
+    case unfinished
 
     package var description: String {
         switch self {
@@ -23,6 +27,8 @@ package enum IndexError: Error, Equatable, CustomStringConvertible {
         case .isFull: "it is full"
         case .inUse: "another process uses it"
         case .untrusted: "it belongs to somebody else"
+        case .foreign: "it is another Maildir's"
+        case .unfinished: "its writing was cut short"
         case .inconsistent: "its records do not fit together"
         }
     }

@@ -39,6 +39,44 @@ struct IndexTransaction: ~Copyable {
         return true
     }
 
+    /// Calls `body` with the first record from a key on and below another of the same length.
+    func readFirst(
+        from key: IndexKey,
+        below end: IndexKey,
+        _ body: (IndexKey, borrowing Span<UInt8>) throws(IndexError) -> Void
+    ) throws(IndexError) {
+        var found = InlineArray<64, UInt8>(repeating: 0)
+        var foundCount = 0
+        var bytes: UnsafePointer<UInt8>?
+        var count = 0
+        let code = unsafe key.withBytes { name in
+            var room = found.mutableSpan
+            return unsafe room.withUnsafeMutableBufferPointer { room in
+                unsafe martlet_lmdb_first(
+                    raw,
+                    name,
+                    key.count,
+                    room.baseAddress,
+                    &foundCount,
+                    &bytes,
+                    &count
+                )
+            }
+        }
+        if code == CInt(MARTLET_LMDB_NOT_FOUND) { return }
+        try Self.check(code)
+        guard let at = IndexKey(found, foundCount), at.isBelow(end), at.count == end.count,
+            let bytes = unsafe bytes
+        else { return }
+        try body(at, unsafe Span(_unsafeStart: bytes, count: count))
+    }
+
+    /// Nil leaves the record as it is; an empty one is removed.
+    func replace(_ key: IndexKey, _ bytes: [UInt8]?) throws(IndexError) {
+        guard let bytes else { return }
+        if bytes.isEmpty { try remove(key) } else { try write(key, bytes.span) }
+    }
+
     func write(_ key: IndexKey, _ bytes: Span<UInt8>) throws(IndexError) {
         try Self.check(
             unsafe key.withBytes { name in

@@ -15,8 +15,14 @@ package enum Limits {
     /// in one piece.
     package static let blockUIDs: UInt32 = 1_024
 
+    /// Messages of one summary: what a mailbox can have in the memory that a process may use.
+    static let messagesMax: UInt32 = 1 << 24
+
     /// Records that go with one transaction when a mailbox is dropped, so that readers wait little.
     static let removalBatch = 1_000
+
+    /// When an index that no process has opened is taken for that of a Maildir that is gone.
+    static let unusedSecondsMax: Int64 = 90 * 86_400
 
     /// The file that says whether the last process ended well.
     static let stateBytesMax = 256

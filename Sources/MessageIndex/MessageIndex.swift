@@ -55,8 +55,8 @@ package final class MessageIndex: Sendable {
         var isClosed = false
         var hasLoggedWrite = false
         var mapBytes = Limits.mapBytesMin
-        /// Counted up where the last process did not end well; see `MailboxIndex`.
-        var epoch: UInt64 = 1
+        var ages = IndexAges()
+        var stamp: [UInt8] = []
         var nextMailbox: UInt32 = 1
     }
 
@@ -71,7 +71,13 @@ package final class MessageIndex: Sendable {
     private static let version: UInt32 = 1
 
     /// Opens or makes the index in a directory, which nobody else may be able to write to.
-    package init(directory: Directory, identity: IndexIdentity) throws(IndexError) {
+    ///
+    /// - Parameter accepts: whether an index with this stamp may stay; else it is made anew.
+    package init(
+        directory: Directory,
+        identity: IndexIdentity,
+        accepts: (_ stamp: [UInt8]) -> Bool = { _ in true }
+    ) throws(IndexError) {
         self.directory = directory
         self.identity = identity
         guard flock(directory.descriptor, LOCK_EX | LOCK_NB) == 0 else { throw .inUse }
@@ -80,16 +86,16 @@ package final class MessageIndex: Sendable {
             let end = Self.lastEnd(directory, identity)
             if end == .unknown { try Self.remove(directory) }
             var opened: (Environment, State)
-            do throws(IndexError) { opened = try Self.open(directory, identity) } catch {
+            do throws(IndexError) { opened = try Self.open(directory, identity, accepts) } catch {
                 // An older version, another Maildir, a broken file: once more, from nothing.
                 if case .system = error { throw error }
                 Log.warning(
                     "event=index-removed path=\(directory.path.quotedForLog) reason=\"\(error)\""
                 )
                 try Self.remove(directory)
-                opened = try Self.open(directory, identity)
+                opened = try Self.open(directory, identity, { _ in true })
             }
-            if end == .sudden { opened.1.epoch += 1 }
+            if end == .sudden { opened.1.ages.epoch += 1 }
             environment = opened.0
             state = Mutex(opened.1)
         } catch {
@@ -142,7 +148,8 @@ package final class MessageIndex: Sendable {
 
     private static func open(
         _ directory: Directory,
-        _ identity: IndexIdentity
+        _ identity: IndexIdentity,
+        _ accepts: (_ stamp: [UInt8]) -> Bool
     ) throws(IndexError) -> (Environment, State) {
         var state = State()
         if let status = try? directory.status(fileName) {
@@ -161,6 +168,7 @@ package final class MessageIndex: Sendable {
         let environment = unsafe Environment(raw: raw)
         do throws(IndexError) {
             try readIdentity(environment, identity, &state)
+            if !state.stamp.isEmpty, !accepts(state.stamp) { throw .foreign }
         } catch {
             unsafe martlet_lmdb_close(raw, 0)
             throw error
@@ -183,25 +191,33 @@ package final class MessageIndex: Sendable {
         guard record.uint32() == version, record.uint64() == identity.maildir.device,
             record.uint64() == identity.maildir.inode
         else { throw .inconsistent }
-        state.epoch = record.uint64()
+        state.ages = IndexAges(&record)
         state.nextMailbox = record.uint32()
-        guard record.isAtEnd, state.nextMailbox > 0, state.epoch < .max else { throw .inconsistent }
+        state.stamp = record.data()
+        guard record.isAtEnd, state.nextMailbox > 0, state.ages.arePlausible else {
+            throw .inconsistent
+        }
     }
 
-    private func identityRecord(_ epoch: UInt64, _ nextMailbox: UInt32) -> [UInt8] {
+    private var identityRecord: [UInt8] {
+        let (ages, next, stamp) = state.withLock { ($0.ages, $0.nextMailbox, $0.stamp) }
         var record = RecordWriter()
         record.append(Self.version)
         record.append(identity.maildir.device)
         record.append(identity.maildir.inode)
-        record.append(epoch)
-        record.append(nextMailbox)
+        ages.write(to: &record)
+        record.append(next)
+        record.append(stamp)
         return record.bytes
     }
 
     // MARK: The end
 
     /// Syncs and closes. Afterwards every call finds nothing.
-    package func close() {
+    ///
+    /// - Parameter isWhole: whether all that clients were told has been written; if not, the next
+    ///   process finds what a crash leaves.
+    package func close(isWhole: Bool = true) {
         let wasClosed = state.withLock { state in
             defer { state.isClosed = true }
             return state.isClosed
@@ -210,7 +226,7 @@ package final class MessageIndex: Sendable {
         isOpen.withLock { isOpen in
             // Where it was dropped, the C side says so, and there is nothing to call clean.
             let code = unsafe martlet_lmdb_close(environment.raw, isOpen ? 1 : 0)
-            if isOpen, code == 0, !isDropped { try? store(Self.cleanText) }
+            if isOpen, isWhole, code == 0, !isDropped { try? store(Self.cleanText) }
         }
         _ = flock(directory.descriptor, LOCK_UN)
     }
@@ -228,9 +244,23 @@ package final class MessageIndex: Sendable {
     package var isUsable: Bool { state.withLock { !$0.isDropped && !$0.isClosed } }
     private var isDropped: Bool { state.withLock { $0.isDropped } }
 
-    /// Counted up whenever the last process did not end well: what it knew and had not written is
-    /// lost, so that a summary of an earlier epoch may be older than what clients were told.
-    package var epoch: UInt64 { state.withLock { $0.epoch } }
+    // MARK: What may be believed
+
+    package var ages: IndexAges { state.withLock { $0.ages } }
+
+    /// What the store wrote down to know this cache again (`CacheStamp`); empty for none.
+    package var stamp: [UInt8] { state.withLock { $0.stamp } }
+
+    /// Goes to the disk with the next write.
+    package func setStamp(_ stamp: [UInt8]) { state.withLock { $0.stamp = stamp } }
+
+    /// From now on nothing of what is there is believed but what follows from a message's content.
+    package func beginEra(isRestored: Bool) {
+        state.withLock { state in
+            state.ages.era += 1
+            if isRestored { state.ages.restoredEra = state.ages.era }
+        }
+    }
 
     // MARK: Transactions
 
@@ -256,11 +286,8 @@ package final class MessageIndex: Sendable {
             while true {
                 do throws(IndexError) {
                     let transaction = unsafe try IndexTransaction(unsafe environment.raw, writes: true)
-                    let (epoch, next) = state.withLock { ($0.epoch, $0.nextMailbox) }
-                    try transaction.write(
-                        IndexKey(.environment),
-                        identityRecord(epoch, next).span
-                    )
+                    let record = identityRecord
+                    try transaction.write(IndexKey(.environment), record.span)
                     try body(transaction)
                     try transaction.commit()
                     break
@@ -308,7 +335,7 @@ package final class MessageIndex: Sendable {
     /// removed; a disk that takes nothing now is left alone.
     private func note(_ error: IndexError) {
         switch error {
-        case .isFull: return
+        case .isFull, .unfinished: return
         case .system:
             let isFirst = state.withLock { state in
                 defer { state.hasLoggedWrite = true }
@@ -331,16 +358,38 @@ package final class MessageIndex: Sendable {
         }
     }
 
+    /// The newest modseq of any summary.
+    package func largestModseq() -> UInt64 {
+        var largest: UInt64 = 0
+        try? read { transaction throws(IndexError) in
+            var next = IndexKey(.header, mailbox: 0)
+            let end = IndexKey.end(.header, mailbox: .max)
+            while true {
+                var found: IndexKey?
+                try transaction.readFirst(from: next, below: end) { key, bytes throws(IndexError) in
+                    found = key
+                    largest = max(largest, try SummaryHeader(bytes).highestModseq)
+                }
+                guard let found, found.mailbox < .max else { break }
+                next = IndexKey(.header, mailbox: found.mailbox + 1)
+            }
+        }
+        return largest
+    }
+
     // MARK: Mailboxes
 
     /// The records of one mailbox. Those of another UIDVALIDITY are dropped.
     ///
-    /// - Parameter guid: the 16 bytes that `G` of the uidlist names.
+    /// - Parameters:
+    ///   - guid: the 16 bytes that `G` of the uidlist names.
+    ///   - directory: the mailbox's own: a copy that somebody made of it has the same GUID.
     package func mailbox(
         id guid: [UInt8],
+        directory: FileIdentity,
         uidValidity: UInt32
     ) throws(IndexError) -> MailboxIndex {
-        let key = IndexKey(mailbox: guid)
+        let key = IndexKey(mailbox: guid, directory)
         var known: MailboxRecord?
         try read { transaction throws(IndexError) in known = try .init(transaction, key) }
         let today = UInt32(clamping: WallTime.now.seconds / 86_400)
@@ -402,7 +451,16 @@ package final class MessageIndex: Sendable {
 
     /// Removes all that is known of a mailbox, in batches.
     func remove(_ number: UInt32) throws(IndexError) {
-        for kind in [IndexKey.Kind.header, .extra, .state, .fixed, .detail] {
+        try removeSummary(number)
+        try remove(number, [.detail])
+    }
+
+    func removeSummary(_ number: UInt32) throws(IndexError) {
+        try remove(number, [.header, .extra, .state, .fixed])
+    }
+
+    private func remove(_ number: UInt32, _ kinds: [IndexKey.Kind]) throws(IndexError) {
+        for kind in kinds {
             let first = IndexKey(kind, mailbox: number)
             let end = IndexKey.end(kind, mailbox: number)
             var count = Limits.removalBatch

@@ -50,3 +50,13 @@ extension MailboxIndex {
         return found
     }
 }
+
+extension MessageIndex {
+    func mailbox(_ scratch: Scratch, uidValidity: UInt32 = 7) throws -> MailboxIndex {
+        try mailbox(
+            id: scratch.guid,
+            directory: FileIdentity(device: 1, inode: 2),
+            uidValidity: uidValidity
+        )
+    }
+}
