@@ -15,6 +15,8 @@ package import Posix
 package final class SelectedMailbox: MailboxObserver {
     let mailbox: Mailbox
     let isReadOnly: Bool
+    /// In rev2 nothing is `\Recent`, and what is told unasked names its UID.   RFC 9051 §7.5.2
+    private let revision: Revision
     /// Marks this session's own changes in the mailbox's log.
     let source: UInt32
     private let wake: () -> Void
@@ -34,10 +36,22 @@ package final class SelectedMailbox: MailboxObserver {
     }
     private var flagTexts: [UInt32: [UInt8]] = [:]
     private var isChanged = true
+    /// Searches that are kept up to date, the UIDs that they have to be asked about, and which of
+    /// these are new.
+    var contexts: [SearchContext] = []
+    var touched: Set<UInt32> = []
+    var arrived: Set<UInt32> = []
 
-    init(_ mailbox: Mailbox, isReadOnly: Bool, source: UInt32, wake: @escaping () -> Void) {
+    init(
+        _ mailbox: Mailbox,
+        isReadOnly: Bool,
+        revision: Revision,
+        source: UInt32,
+        wake: @escaping () -> Void
+    ) {
         self.mailbox = mailbox
         self.isReadOnly = isReadOnly
+        self.revision = revision
         self.source = source
         self.wake = wake
         mailbox.add(self, isWriter: !isReadOnly)
@@ -91,7 +105,7 @@ package final class SelectedMailbox: MailboxObserver {
     }
 
     private func takeRecent(_ candidates: Set<UInt32>) {
-        if candidates.isEmpty { return }
+        if candidates.isEmpty || revision == .rev2 { return }
         recent.formUnion(isReadOnly ? candidates : mailbox.claimRecent())
     }
 
@@ -116,13 +130,17 @@ package final class SelectedMailbox: MailboxObserver {
         if let last = table.uids.last, last > uids.last ?? 0 {
             let first = table.firstRow(from: (uids.last ?? 0) + 1)
             uids.append(contentsOf: table.uids[first...])
+            if !contexts.isEmpty {
+                touched.formUnion(table.uids[first...])
+                arrived.formUnion(table.uids[first...])
+            }
         }
         reportCount(to: &output, allowsExpunge: allowsExpunge)
         reportKeywords(to: &output)
         for uid in flagged {
             guard let index = index(of: uid), let row = table.row(of: uid) else { continue }
             output.appendFetch(UInt32(index + 1))
-            if withUID {
+            if withUID || revision == .rev2 {
                 output.append("UID ")
                 output.append(decimal: uid)
                 output.append(.space)
@@ -140,6 +158,7 @@ package final class SelectedMailbox: MailboxObserver {
         var seen: Set<UInt32> = []
         if let entries = mailbox.log.entries(from: position) {
             for entry in entries {
+                if !contexts.isEmpty, !entry.isExpunge { touched.insert(entry.uid) }
                 if entry.isExpunge {
                     if index(of: entry.uid) != nil { pendingExpunges.insert(entry.uid) }
                 } else if entry.source != source, seen.insert(entry.uid).inserted {
@@ -161,11 +180,13 @@ package final class SelectedMailbox: MailboxObserver {
         }
         position = mailbox.log.end
         lastModseq = mailbox.highestModseq
+        if !contexts.isEmpty { touched.formUnion(flagged) }
         return flagged
     }
 
     private func reportExpunges(to output: inout ByteBuffer) {
         guard !pendingExpunges.isEmpty else { return }
+        if !contexts.isEmpty { reportRemovals(of: pendingExpunges, to: &output) }
         var kept: [UInt32] = []
         kept.reserveCapacity(uids.count)
         for uid in uids {
@@ -193,6 +214,7 @@ package final class SelectedMailbox: MailboxObserver {
                 announced -= 1
             }
         }
+        if revision == .rev2 { return }
         takeRecent(mailbox.unclaimedRecent.filter { index(of: $0) != nil })
         if recent.count != toldRecent {
             toldRecent = recent.count

@@ -12,7 +12,7 @@ import Posix
 
 extension Session {
     func fetch(_ command: FetchCommand) async throws(CommandFailure) -> Completion {
-        for item in command.items where !item.isOffered {
+        for item in command.items where !isOffered(item) {
             throw .bad("Fetch item is not offered by this server")
         }
         guard command.changedSince == nil, !command.vanished else {
@@ -25,6 +25,7 @@ extension Session {
         if let partial = command.partial { ranges = partial.window(on: ranges) }
         let setsSeen = plan.setsSeen && !view.isReadOnly
         var state = FetchState()
+        progress.begin(ranges.reduce(0) { $0 + $1.count })
         for range in ranges {
             if plan.needsContent || setsSeen {
                 try await fetchContent(range, plan, setsSeen, view, &state)
@@ -80,12 +81,14 @@ extension Session {
                 if plan.wantsSize { _ = await sizes(of: uids, in: view.mailbox) }
                 if plan.wantsDate { await view.mailbox.loadDates(uids) }
             }
+            let start = index
             var ghost: UInt32?
             (index, ghost) = appendSummaries(index..<end, plan, view)
             if let ghost {
                 try await fetchGhost(index, ghost, plan, view, &state)
                 index += 1
             }
+            progress.done += index - start
             try await flushIfLarge()
         }
     }
@@ -186,6 +189,7 @@ extension Session {
                 try await flushIfLarge()
             }
             index += max(rendered.count, 1)
+            progress.done += max(rendered.count, 1)
         }
     }
 
@@ -231,10 +235,28 @@ extension Session {
     }
 }
 
-extension FetchItem {
+extension Session {
+    /// FETCH responses for which no command asks now: of messages without a gap between them.
+    func fetch(
+        _ range: Range<Int>,
+        _ items: [FetchItem],
+        _ view: SelectedMailbox
+    ) async throws(CommandFailure) {
+        if range.isEmpty || items.isEmpty { return }
+        let command = FetchCommand(kind: .sequenceNumber, set: .ranges([]), items: items)
+        let plan = FetchPlan(command, isUTF8: isUTF8)
+        var state = FetchState()
+        if plan.needsContent {
+            try await fetchContent(range, plan, false, view, &state)
+        } else {
+            try await fetchSummary(range, plan, view, &state)
+        }
+        // What could not be read is left out: there is no command to fail.
+    }
+
     /// What is not finished is refused.
-    fileprivate var isOffered: Bool {
-        switch self {
+    func isOffered(_ item: FetchItem) -> Bool {
+        switch item {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
             .rfc822Text, .rfc822Size, .bodySection:
             true

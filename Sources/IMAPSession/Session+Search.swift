@@ -8,45 +8,76 @@ import Posix
 
 extension Session {
     func search(_ command: SearchCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
+        try checkUpdate(command.returns, tag)
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let numbers = found.map { number($0, command.kind, view) }
-        guard let returns = command.returns else {
+        guard let returns = command.returns ?? impliedReturn else {
             output.append("SEARCH", numbers: numbers)
             return Completion("Searched")
         }
         if returns.save { saved = returns.saved(of: found.map { view.uids[$0] }) }
-        // RFC 5182 §2.1: SAVE alone is answered by nothing.
         if returns.isAnswered { answer(returns, numbers, tag, isUID: command.kind == .uid) }
+        if returns.update {
+            keepUpdated(
+                command.key,
+                command.charset,
+                returns,
+                found: found.map { view.uids[$0] },
+                in: view,
+                tag: tag,
+                isUID: command.kind == .uid
+            )
+        }
         return Completion("Searched")
     }
 
+    /// In rev2 SEARCH without RETURN is answered by ESEARCH too.              RFC 9051 §6.4.4
+    private var impliedReturn: SearchReturn? {
+        guard revision == .rev2 else { return nil }
+        var returns = SearchReturn()
+        returns.all = true
+        return returns
+    }
+
     /// The indexes of the messages that a search program finds, ascending.
+    ///
+    /// - Parameter isStrict: whether a sequence number that is not there is BAD; else it is nothing.
     func find(
         _ key: SearchKey,
         _ charset: [UInt8]?,
         _ returns: SearchReturn?,
-        _ view: SelectedMailbox
+        _ view: SelectedMailbox,
+        isStrict: Bool = true
     ) async throws(CommandFailure) -> [Int] {
         if let returns, !returns.isOffered {
             throw .bad("Search return option is not offered by this server")
         }
         do throws(CommandFailure) {
-            let program = try SearchProgram(
-                key,
-                charset: charset,
-                keywords: view.mailbox.keywords,
-                count: view.numberCount,
-                lastUID: view.uids.last ?? 0,
-                saved: saved
-            )
-            if program.needsDates { await view.mailbox.loadDates(view.uids) }
-            return try await matches(program, view)
+            let program = try program(key, charset, view, isStrict: isStrict)
+            return try await matches(program, view, within: [view.uids.indices])
         } catch {
             // RFC 5182 §2.1: a search that fails with NO leaves the empty set.
             if returns?.save == true, case .refused = error { saved = [] }
             throw error
         }
+    }
+
+    func program(
+        _ key: SearchKey,
+        _ charset: [UInt8]?,
+        _ view: SelectedMailbox,
+        isStrict: Bool
+    ) throws(CommandFailure) -> SearchProgram {
+        try SearchProgram(
+            key,
+            charset: charset,
+            keywords: view.mailbox.keywords,
+            count: view.numberCount,
+            lastUID: view.uids.last ?? 0,
+            saved: view === selected ? saved : [],
+            isStrict: isStrict
+        )
     }
 
     func number(_ index: Int, _ kind: NumberKind, _ view: SelectedMailbox) -> UInt32 {
@@ -55,6 +86,15 @@ extension Session {
 
     /// ESEARCH, for SEARCH and SORT with RETURN. The numbers are in the order of the result.
     func answer(_ returns: SearchReturn, _ numbers: [UInt32], _ tag: [UInt8], isUID: Bool) {
+        output.append(response(returns, numbers, tag, isUID: isUID), mode)
+    }
+
+    func response(
+        _ returns: SearchReturn,
+        _ numbers: [UInt32],
+        _ tag: [UInt8],
+        isUID: Bool
+    ) -> ESearchResponse {
         var response = ESearchResponse(tag: tag, isUID: isUID)
         if returns.min { response.min = numbers.first }
         if returns.max { response.max = numbers.last }
@@ -64,22 +104,46 @@ extension Session {
             let window = numbers[range.indices(count: numbers.count)]
             response.partial = .init(range: range, result: RangeBuilder(window).ranges)
         }
-        output.append(response, mode)
+        return response
     }
 
-    /// The indexes of the messages that match, ascending.
-    private func matches(
+    /// Throws what is wrong with a search that needs no mailbox to see it.
+    func check(
+        _ key: SearchKey,
+        _ charset: [UInt8]?,
+        _ returns: SearchReturn
+    ) throws(CommandFailure) {
+        guard returns.isOffered else {
+            throw .bad("Search return option is not offered by this server")
+        }
+        _ = try SearchProgram(
+            key,
+            charset: charset,
+            keywords: Keywords(),
+            count: 0,
+            lastUID: 0,
+            saved: [],
+            isStrict: false
+        )
+    }
+
+    /// The indexes of the messages that match, among those in runs of indexes; ascending.
+    func matches(
         _ program: SearchProgram,
-        _ view: SelectedMailbox
+        _ view: SelectedMailbox,
+        within runs: [Range<Int>]
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
         var unknown: [(index: Int, facts: MessageFacts)] = []
-        var start = 0
-        while start < view.uids.count {
-            let end = min(start + 4_096, view.uids.count)
-            sort(start..<end, program, view, &found, &unknown)
-            start = end
-            if start < view.uids.count { await EventLoop.yield() }
+        for run in runs {
+            if program.needsDates { await view.mailbox.loadDates(Array(view.uids[run])) }
+            var start = run.lowerBound
+            while start < run.upperBound {
+                let end = min(start + 4_096, run.upperBound)
+                sort(start..<end, program, view, &found, &unknown)
+                start = end
+                if start < run.upperBound { await EventLoop.yield() }
+            }
         }
         guard !unknown.isEmpty else { return found }
         found += try await read(program, unknown, view)
@@ -128,6 +192,7 @@ extension Session {
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
         var left = unknown[...]
+        progress.begin(unknown.count)
         while !left.isEmpty {
             let batch = Array(left.prefix(256))
             var factsByUID: [UInt32: MessageFacts] = [:]
@@ -150,6 +215,7 @@ extension Session {
                 }
             }
             left = left.dropFirst(max(results.count, 1))
+            progress.done = unknown.count - left.count
             if isEnding { throw .closed }
         }
         return found
@@ -158,5 +224,5 @@ extension Session {
 
 extension SearchReturn {
     /// What is not finished is refused.
-    fileprivate var isOffered: Bool { !update && !context && !relevancy }
+    fileprivate var isOffered: Bool { !relevancy }
 }

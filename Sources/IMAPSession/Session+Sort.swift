@@ -6,6 +6,9 @@ import MailStore
 
 extension Session {
     func sort(_ command: SortCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
+        if let returns = command.returns, returns.update || returns.context {
+            throw .bad("CONTEXT=SORT is not offered by this server")
+        }
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let program = SortProgram(command.criteria)
@@ -54,6 +57,7 @@ extension Session {
         var values: [Value] = []
         values.reserveCapacity(found.count)
         var left = found[...]
+        progress.begin(found.count)
         while !left.isEmpty {
             let batch = Array(left.prefix(256))
             let uids = batch.map { view.uids[$0] }
@@ -71,6 +75,7 @@ extension Session {
                 }
             }
             left = left.dropFirst(max(results.count, 1))
+            progress.done = found.count - left.count
             if isEnding { throw .closed }
         }
         return values
