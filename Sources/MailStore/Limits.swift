@@ -57,7 +57,7 @@ package enum Limits {
 
     /// The age of a change at which a later one is sure to have another time: filesystems count in
     /// up to two seconds.
-    static let stampAgeSeconds: Int64 = 2
+    static let stampAgeMilliseconds: Int64 = 2_000
 
     /// The first line of a uidlist.
     static let listHeaderBytesMax = 4_096

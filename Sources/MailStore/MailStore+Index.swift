@@ -69,21 +69,23 @@ extension MailStore {
         case .foreign, nil: index.beginEra(isRestored: false)
         }
         context.index = index
-        Task {
-            guard await self.reserveModseqs(), let stamp = self.cacheStamp else { return }
-            index.setStamp(stamp.bytes)
-            self.context.mayWriteSummaries = true
-        }
+        Task { await self.allowSummaries(index) }
+    }
+
+    private func allowSummaries(_ index: MessageIndex) async {
+        guard await reserveModseqs(), let stamp = cacheStamp else { return }
+        index.setStamp(stamp.bytes)
+        context.mayWriteSummaries = true
     }
 
     /// Writes what is not written yet, and closes the index. Nobody uses the store any more.
     func closeIndex() async {
         guard let index = context.index else { return }
+        if !context.mayWriteSummaries { await allowSummaries(index) }
         var isWhole = context.unsavedMailboxes.isEmpty
         for mailbox in live.values {
             if !(await mailbox.saveSummary(isLast: true)) { isWhole = false }
         }
-        context.index = nil
         let closed = isWhole
         await context.pool.run { index.close(isWhole: closed) }
     }
@@ -93,7 +95,9 @@ extension CacheStamp {
     /// As the index keeps it: incarnation in 8 bytes, then the id.
     var bytes: [UInt8] {
         var bytes: [UInt8] = []
-        for index in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: incarnation >> UInt64(8 * index))) }
+        for index in 0..<8 {
+            bytes.append(UInt8(truncatingIfNeeded: incarnation >> UInt64(8 * index)))
+        }
         return bytes + id
     }
 

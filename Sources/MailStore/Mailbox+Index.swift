@@ -46,8 +46,11 @@ extension Mailbox {
         }
         let wanted = scansWanted
         let disk = disk
-        guard let answer = await context.pool.run({ disk.askIndex(opened) }), !isGone else { return }
+        guard let answer = await context.pool.run({ disk.askIndex(opened) }), !isGone else {
+            return
+        }
         index = answer.index
+        indexUIDValidity = answer.uidValidity
         guard let cached = answer.cached else { return }
         let ages = opened.ages
         let isOfThisEra =
@@ -91,6 +94,7 @@ extension Mailbox {
 
     /// The index of this mailbox, after its first scan.
     func openIndexAfterScan() {
+        if indexUIDValidity != uidValidity { index = nil }
         guard index == nil, let opened = context.index, !isGone, !isOpeningIndex else { return }
         isOpeningIndex = true
         let (disk, uidValidity, guid) = (disk, uidValidity, guid)
@@ -98,6 +102,7 @@ extension Mailbox {
             let mailbox = await context.pool.run { disk.openIndex(opened, uidValidity, guid) }
             isOpeningIndex = false
             index = mailbox
+            indexUIDValidity = uidValidity
             saveSummaryLater()
         }
     }
@@ -156,8 +161,8 @@ extension Mailbox {
             let header = isWhole ? summaryHeader(stamps ?? []) : nil
             let isWritten = await context.pool.run { index.write(blocks, header) }
             guard isWritten else {
-                // It is tried again with the next change.
-                table.touched.formUnion(taken)
+                // It is tried again with the next change; what else went with it is not known.
+                table.touchAll()
                 return false
             }
             guard let header else {
@@ -181,7 +186,10 @@ extension Mailbox {
         let isQuiet =
             isSettled && !isBusy && deferredEvents.isEmpty && admissions.isEmpty && mayStampLater
         let now = WallTime.now
-        if isQuiet, stamps.allSatisfy({ $0.isOlder(than: now) }) { header.stamps = stamps }
+        let age = context.stampAgeMilliseconds
+        if isQuiet, stamps.allSatisfy({ $0.isOlder(than: now, milliseconds: age) }) {
+            header.stamps = stamps
+        }
         header.uidValidity = uidValidity
         header.uidNext = uidNext
         header.highestModseq = history.highestModseq

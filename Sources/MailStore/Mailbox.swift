@@ -78,6 +78,7 @@ package final class Mailbox {
     // The index (Mailbox+Index.swift)
     /// What the cache has of this mailbox; nil where there is none.
     package internal(set) var index: MailboxIndex?
+    var indexUIDValidity: UInt32 = 0
     var hasConsultedIndex = false
     var isOpeningIndex = false
     var prior: Prior?
@@ -507,7 +508,8 @@ package final class Mailbox {
     /// Before the first merge: the rows of the summary, where there is one of this mailbox.
     private func beginFromPrior(_ snapshot: MailboxDisk.Snapshot) -> Base {
         defer { prior = nil }
-        guard let prior, prior.uidValidity == snapshot.uidValidity, prior.guid == snapshot.guid else {
+        guard let prior, prior.uidValidity == snapshot.uidValidity, prior.guid == snapshot.guid
+        else {
             history = MailboxHistory(from: context.nextModseq())
             return Base(isKnown: false, isCached: false)
         }

@@ -19,9 +19,15 @@ extension MailboxDisk {
         var isUnchanged: Bool
     }
 
+    struct Answer: Sendable {
+        var index: MailboxIndex
+        var uidValidity: UInt32
+        var cached: Cached?
+    }
+
     /// The index of this mailbox, with its summary where there is one. Nil where the mailbox has no
     /// list yet.
-    func askIndex(_ index: MessageIndex) -> (index: MailboxIndex, cached: Cached?)? {
+    func askIndex(_ index: MessageIndex) -> Answer? {
         // Looked at first: what changes from now on is an event, or shows when it is looked at again.
         guard let stamps = try? fileStamps(), let list = listHeader(), let guid = list.guid,
             let mailbox = openIndex(index, list.uidValidity, guid)
@@ -29,7 +35,7 @@ extension MailboxDisk {
         guard let summary = mailbox.readSummary(), summary.header.uidValidity == list.uidValidity,
             (try? keywordsFile.refresh(in: directory)) != nil,
             let messages = MessageTable(summary, keywordsFile.keywords)
-        else { return (mailbox, nil) }
+        else { return Answer(index: mailbox, uidValidity: list.uidValidity) }
         let cached = Cached(
             index: mailbox,
             header: summary.header,
@@ -39,7 +45,7 @@ extension MailboxDisk {
             keywords: keywordsFile.keywords,
             isUnchanged: summary.header.stamps == stamps
         )
-        return (mailbox, cached)
+        return Answer(index: mailbox, uidValidity: list.uidValidity, cached: cached)
     }
 
     func openIndex(
@@ -90,11 +96,10 @@ extension MailboxDisk {
 
 extension FileStamp {
     /// Whether the change was so long before that a later one shows in the time.
-    func isOlder(than now: WallTime) -> Bool {
-        let limit = WallTime(
-            seconds: changedSeconds + Limits.stampAgeSeconds,
-            nanoseconds: Int32(clamping: changedNanoseconds)
-        )
-        return limit < now
+    func isOlder(than now: WallTime, milliseconds: Int64) -> Bool {
+        let (changed, overflow) = changedSeconds.multipliedReportingOverflow(by: 1_000)
+        guard !overflow else { return false }
+        return now.microseconds / 1_000 - changed - Int64(changedNanoseconds) / 1_000_000
+            >= milliseconds
     }
 }

@@ -356,6 +356,10 @@ extension MessageTable {
         return header
     }
 
+    mutating func touchAll() {
+        for uid in uids { touched.noteBoth(uid) }
+    }
+
     /// Whether a summary can hold the table.
     var fitsSummary: Bool { irregular.count <= SummaryHeader.irregularMax }
 

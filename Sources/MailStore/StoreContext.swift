@@ -15,6 +15,8 @@ final class StoreContext {
     var index: MessageIndex?
     /// Whether `martlet-state` knows of the cache: before that, modseqs in it would not be believed.
     var mayWriteSummaries = false
+    /// Shorter in tests.
+    var stampAgeMilliseconds = Limits.stampAgeMilliseconds
     /// GUIDs of mailboxes that were left with changes that the index does not have.
     var unsavedMailboxes: Set<[UInt8]> = []
     /// Starts when `martlet-state` has been read, before the first mailbox is opened.

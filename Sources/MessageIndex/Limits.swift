@@ -5,7 +5,7 @@ package enum Limits {
 
     /// What the file of one Maildir may become. A million messages take about 2 GB; beyond it the
     /// mailbox that would not fit goes without.
-    package static let mapBytesMax = 16 << 30
+    static let mapBytesMax = 16 << 30
 
     /// One detail record. What is longer is made anew each time: mail with a header of this size is
     /// rare, and one record must not push out a thousand others.

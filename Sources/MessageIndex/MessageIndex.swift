@@ -106,6 +106,8 @@ package final class MessageIndex: Sendable {
 
     // MARK: Opening
 
+    deinit { close(isWhole: false) }
+
     private static func checkOwner(_ directory: Directory) throws(IndexError) {
         let own = try system { () throws(SystemError) in try directory.status() }
         guard own.uid == geteuid(), own.permissions & 0o022 == 0 else { throw .untrusted }
@@ -285,7 +287,10 @@ package final class MessageIndex: Sendable {
             try markOpen()
             while true {
                 do throws(IndexError) {
-                    let transaction = unsafe try IndexTransaction(unsafe environment.raw, writes: true)
+                    let transaction = unsafe try IndexTransaction(
+                        unsafe environment.raw,
+                        writes: true
+                    )
                     let record = identityRecord
                     try transaction.write(IndexKey(.environment), record.span)
                     try body(transaction)

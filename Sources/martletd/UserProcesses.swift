@@ -248,7 +248,8 @@ final class UserProcesses {
     private func follow(_ process: UserProcess) async {
         let end = await process.follow()
         if processes[process.key] === process { processes[process.key] = nil }
-        if end.isCrash, Instant.now < process.started.adding(milliseconds: 1_000 * Self.soonSeconds) {
+        if end.isCrash, Instant.now < process.started.adding(milliseconds: 1_000 * Self.soonSeconds)
+        {
             crashedSoon.insert(process.key)
         }
         let line = "event=user-ended uid=\(process.key.uid) pid=\(process.role.child.pid) \(end)"
