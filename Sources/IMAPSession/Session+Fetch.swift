@@ -54,7 +54,7 @@ extension Session {
     ) async -> MessageContent? {
         do throws(StoreError) { return try await mailbox.read(uid) } catch {
             let failure: CommandFailure =
-                error == .messageGone
+                error == .messageGone || error == .unreadableMessage
                 ? CommandFailure(error)
                 : .refused(
                     .unavailable,
@@ -258,9 +258,9 @@ extension Session {
     func isOffered(_ item: FetchItem) -> Bool {
         switch item {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
-            .rfc822Text, .rfc822Size, .bodySection:
+            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize:
             true
-        case .binary, .binarySize, .modSeq, .emailID, .threadID, .saveDate, .preview: false
+        case .modSeq, .emailID, .threadID, .saveDate, .preview: false
         }
     }
 }

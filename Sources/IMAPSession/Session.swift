@@ -52,6 +52,7 @@ package final class Session {
     var multiSearchCountMax = Limits.multiSearchCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
+    private var endingCode: ResponseCode?
     var isEnding: Bool { ending != nil }
     private(set) var source: UInt32
 
@@ -93,7 +94,7 @@ package final class Session {
         }
         selected?.close()
         selected = nil
-        if let ending, !isLoggedOut { output.append(untagged: .bye, .unavailable, ending) }
+        if let ending, !isLoggedOut { output.append(untagged: .bye, endingCode, ending) }
         try? await flush()
         stream.close()
     }
@@ -101,6 +102,7 @@ package final class Session {
     /// Ends the session with BYE as soon as its present command is done.
     package func end(_ reason: StaticString) {
         ending = reason
+        endingCode = .unavailable
         stream.interrupt()
     }
 
@@ -118,7 +120,10 @@ package final class Session {
                 await run(parsed)
                 if wantsCompression { try await beginCompression() }
                 try await flushIfLarge()
-                if badCommands >= Limits.badCommandsMax { ending = "Too many bad commands" }
+                if badCommands >= Limits.badCommandsMax {
+                ending = "Too many bad commands"
+                endingCode = .clientBug
+            }
             case .literal(let header, let count): try await literal(header, count)
             case .refused(let refusal, let count):
                 refuse(refusal, count)
@@ -282,6 +287,7 @@ package final class Session {
     func answer(_ failure: CommandFailure, _ tag: [UInt8]) {
         switch failure {
         case .bad(let text): output.append(tagged: tag, .bad, text)
+        case .clientBug(let text): output.append(tagged: tag, .bad, .clientBug, text)
         case .refused(let code, let text): output.append(tagged: tag, .no, code, text)
         case .closed: ending = ending ?? "Connection closed"
         }
@@ -298,7 +304,7 @@ package final class Session {
     private func leaveGoneMailbox() {
         selected?.close()
         selected = nil
-        ending = "Selected mailbox is gone"
+        end("Selected mailbox is gone")
     }
 
     /// What the tagged OK says.
@@ -328,9 +334,9 @@ package final class Session {
         isUIDCommand = body.isUIDForm
         switch body.requiredState {
         case .any, .authenticated: break
-        case .notAuthenticated: throw .bad("Already logged in")
+        case .notAuthenticated: throw .clientBug("Already logged in")
         case .selected:
-            guard let selected else { throw .bad("No mailbox is selected") }
+            guard let selected else { throw .clientBug("No mailbox is selected") }
             if selected.mailbox.isGone { throw .refused(.nonexistent, "Mailbox is gone") }
             if selected.isReadOnly, body.changesSelectedMailbox {
                 throw .refused(.readOnly, "Mailbox is opened read-only")

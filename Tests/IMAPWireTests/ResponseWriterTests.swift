@@ -194,6 +194,24 @@ struct SetWriterTests {
         #expect(written { $0.append(set: numbers) } == text)
     }
 
+    @Test("an empty set has no form: what would hold it is left out")
+    func empty() {
+        #expect(written { $0.append(set: [ClosedRange<UInt32>]()) } == "")
+        #expect(written { $0.append(set: [UInt32]()) } == "")
+        #expect(written { $0.append(vanished: [], isEarlier: true) } == "")
+        let validity = UIDValidity(7)
+        for code in [
+            ResponseCode.appendUID(validity, []), .copyUID(validity, from: [], to: []),
+            .copyUID(validity, from: [1...1], to: []), .modified([]),
+        ] {
+            #expect(written { $0.append(untagged: .ok, code, "Done") } == "* OK Done\r\n")
+        }
+        var response = ESearchResponse(tag: nil, isUID: true)
+        response.all = []
+        response.addTo = [.init(position: 0, set: [])]
+        #expect(written { $0.append(response, .ascii) } == "* ESEARCH UID\r\n")
+    }
+
     @Test("ranges keep their order for COPYUID")
     func builder() {
         let builder = RangeBuilder([1, 2, 3, 9, 5, 6, .max, 0])
