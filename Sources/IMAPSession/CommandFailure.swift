@@ -32,7 +32,8 @@ package enum CommandFailure: Error {
             case .invalidKeyword: .refused(.cannot, "Keyword is not possible here")
             case .system, .maildir:
                 .refused(.unavailable, "Mailbox cannot be accessed now, see the server's log")
-            case .unreadableMessage: .refused(.corruption, "Some of the messages are broken on disk")
+            case .unreadableMessage:
+                .refused(.corruption, "Some of the messages are broken on disk")
             }
     }
 }

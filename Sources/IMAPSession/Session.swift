@@ -121,9 +121,9 @@ package final class Session {
                 if wantsCompression { try await beginCompression() }
                 try await flushIfLarge()
                 if badCommands >= Limits.badCommandsMax {
-                ending = "Too many bad commands"
-                endingCode = .clientBug
-            }
+                    ending = "Too many bad commands"
+                    endingCode = .clientBug
+                }
             case .literal(let header, let count): try await literal(header, count)
             case .refused(let refusal, let count):
                 refuse(refusal, count)
