@@ -12,7 +12,7 @@ extension Session {
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let numbers = found.map { number($0, command.kind, view) }
-        guard let returns = command.returns else {
+        guard let returns = command.returns ?? impliedReturn else {
             output.append("SEARCH", numbers: numbers)
             return Completion("Searched")
         }
@@ -30,6 +30,14 @@ extension Session {
             )
         }
         return Completion("Searched")
+    }
+
+    /// In rev2 SEARCH without RETURN is answered by ESEARCH too.              RFC 9051 §6.4.4
+    private var impliedReturn: SearchReturn? {
+        guard revision == .rev2 else { return nil }
+        var returns = SearchReturn()
+        returns.all = true
+        return returns
     }
 
     /// The indexes of the messages that a search program finds, ascending.

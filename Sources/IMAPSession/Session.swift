@@ -24,8 +24,12 @@ package final class Session {
     var output = ByteBuffer()
     var framer = CommandFramer(limits: .afterLogin)
     var selected: SelectedMailbox?
+    /// Rev1 until ENABLE IMAP4rev2.
+    var revision = Revision.rev1
     /// After ENABLE UTF8=ACCEPT.
-    var isUTF8 = false
+    var acceptsUTF8 = false
+    /// Whether names and headers go over the wire in UTF-8.
+    var isUTF8: Bool { acceptsUTF8 || revision == .rev2 }
     var isIdling = false
     /// COMPRESS was answered OK; what follows is compressed.
     var wantsCompression = false
@@ -327,6 +331,7 @@ package final class Session {
                 throw .refused(.readOnly, "Mailbox is opened read-only")
             }
         }
+        if revision == .rev2, body.isLeftOutOfRev2 { throw .bad("Not a part of IMAP4rev2") }
         switch body {
         case .capability:
             output.append(capabilities: Self.capabilities)
