@@ -40,4 +40,12 @@ package enum Limits {
 
     /// `martlet-state`: a line for each mailbox with a special use.
     static let stateBytesMax = 1 << 20
+
+    /// Names that came or went in a mailbox that is only watched, before it is just taken for
+    /// changed.
+    static let watchedNameCountMax = 1_000
+
+    /// When a directory that has just come is looked at again: `mkdir` comes before what makes it
+    /// a mailbox.
+    static let newMailboxMilliseconds = [30, 300, 2_000]
 }
