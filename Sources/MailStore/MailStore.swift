@@ -18,19 +18,23 @@ package struct StoreSettings: Sendable {
     package var prefix: [UInt8]?
     package var processID: Int32
     package var host: [UInt8]
+    /// Tells one start of the machine from another; empty where that is not known.
+    package var bootID: [UInt8]
 
     package init(
         root: [UInt8],
         separator: UInt8 = UInt8(ascii: "."),
         prefix: [UInt8]? = nil,
         processID: Int32,
-        host: [UInt8]
+        host: [UInt8],
+        bootID: [UInt8] = []
     ) {
         self.root = root
         self.separator = separator
         self.prefix = prefix
         self.processID = processID
         self.host = host
+        self.bootID = bootID
     }
 }
 
@@ -44,15 +48,21 @@ package final class MailStore {
     private var idle: [MailboxPath] = []
     private let changes = Turnstile()
     private let subscribing = Turnstile()
-    private let stateChanges = Turnstile()
+    let stateChanges = Turnstile()
     /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
     package let firstLogin = Turnstile()
     private var opening: [MailboxPath: Signal] = [:]
-    private var state: StateFile?
+    var state: StateFile?
+    /// Whether `state` is another than the file holds.
+    var isStateUnwritten = false
+    let bootID: [UInt8]
+    package internal(set) var past: StatePast?
+    var reserving: TimerID?
 
     /// Opens the root; its subdirectories are made if they are missing.
     package init(_ settings: StoreSettings, pool: JobPool = .shared) throws(SystemError) {
         root = try Directory(path: settings.root)
+        bootID = settings.bootID
         var prefix = settings.prefix ?? []
         if settings.prefix == nil, Self.looksLikeCourier(root) {
             prefix = [UInt8]("INBOX") + [settings.separator]
@@ -78,6 +88,7 @@ package final class MailStore {
         for mailbox in live.values { mailbox.unwatch() }
         live = [:]
         idle = []
+        if let reserving { EventLoop.cancel(reserving) }
         context.inotify?.stop()
     }
 
@@ -98,6 +109,7 @@ package final class MailStore {
 
     /// The live mailbox of a path, scanned if it was not live.
     package func open(_ path: MailboxPath) async throws(StoreError) -> Mailbox {
+        await startClock()
         while let signal = opening[path] { await signal.wait() }
         let signal = Signal()
         opening[path] = signal
@@ -365,7 +377,7 @@ package final class MailStore {
         return nil
     }
 
-    // MARK: State
+    // MARK: State (the file: MailStore+State.swift)
 
     /// The special use that CREATE set for each mailbox.
     package func storedUses() async throws(StoreError) -> [MailboxPath: [UInt8]] {
@@ -374,39 +386,6 @@ package final class MailStore {
 
     package func setUse(_ path: MailboxPath, _ use: [UInt8]?) async throws(StoreError) {
         try await changeState { $0.uses[path] = use }
-    }
-
-    private func loadedState() async throws(StoreError) -> StateFile {
-        if let state { return state }
-        let root = root
-        do throws(SystemError) {
-            let loaded = try await context.pool.run { () throws(SystemError) in
-                try StateFile.load(root: root)
-            }
-            state = loaded
-            return loaded
-        } catch {
-            context.logFailure(.system(error), root)
-            throw StoreError(error)
-        }
-    }
-
-    private func changeState(_ change: (inout StateFile) -> Void) async throws(StoreError) {
-        await stateChanges.enter()
-        defer { stateChanges.leave() }
-        var changed = try await loadedState()
-        let before = changed
-        change(&changed)
-        guard changed != before else { return }
-        let written = changed
-        let root = root
-        do throws(SystemError) {
-            try await context.pool.run { () throws(SystemError) in try written.store(root: root) }
-        } catch {
-            context.logFailure(.system(error), root)
-            throw StoreError(error)
-        }
-        state = changed
     }
 
     /// Whether the default mailboxes were looked for already in this Maildir.

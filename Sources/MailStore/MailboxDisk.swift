@@ -147,12 +147,10 @@ package final class MailboxDisk: @unchecked Sendable {
     /// sequence number cannot come back in the middle. Returns whether there was one.
     func forgetReturned(_ match: Match, _ known: Known) -> Bool {
         let uids = known.messages.uids
-        guard let last = uids.last, known.uidValidity == list.header.uidValidity else {
-            return false
-        }
+        guard known.uidValidity == list.header.uidValidity else { return false }
         var returned: [Int] = []
         var next = 0
-        for record in match.present(list) where list.uid(record) <= last {
+        for record in match.present(list) where list.uid(record) < known.uidNext {
             let uid = list.uid(record)
             while next < uids.count, uids[next] < uid { next += 1 }
             if next == uids.count || uids[next] != uid { returned.append(record) }
@@ -176,7 +174,15 @@ package final class MailboxDisk: @unchecked Sendable {
     func refreshLists(_ known: Known?, creating: Bool) throws(MaildirError) {
         _ = try keywordsFile.refresh(in: directory)
         _ = try uidList.refresh(in: directory)
-        if let known { restore(known) }
+        if let known {
+            restore(known)
+            // An older list came back under us: what was given is not given again.
+            if let list = uidList.list, list.header.uidValidity == known.uidValidity,
+                list.nextUID < known.uidNext
+            {
+                uidList.list?.raiseNextUID(to: known.uidNext)
+            }
+        }
         if uidList.list == nil { uidList.list = try courierList() }
         guard creating else {
             if let list = uidList.list, list.header.uidValidity != 0 { return }
