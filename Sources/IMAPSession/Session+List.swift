@@ -153,6 +153,29 @@ extension Session {
         )
     }
 
+    /// `* LIST` of a name with all its attributes, whether or not it is a mailbox (any more), as
+    /// NOTIFY tells of it.                                                   RFC 5465 §5.4, §5.5
+    func listing(
+        _ path: MailboxPath,
+        _ tree: MailboxTree,
+        _ subscribed: Set<MailboxPath>,
+        _ uses: [MailboxPath: SpecialUse]
+    ) -> ListResponse {
+        let listed = Listed(
+            exists: tree.entries[path] != nil,
+            isSubscribed: subscribed.contains(path),
+            use: uses[path]
+        )
+        var command = ListCommand(reference: MailboxName([]), patterns: [])
+        command.returns = .subscribed
+        command.isExtended = true
+        return ListResponse(
+            attributes: attributes(listed, path, command, parents(of: tree).contains(path)),
+            separator: store.naming.separator,
+            name: store.naming.name(of: path)
+        )
+    }
+
     /// The names that the selection options choose, in order, with those parents that only have
     /// children: they show to `%`.
     private func collect(

@@ -50,6 +50,9 @@ package final class Session {
     /// Sends output beside the command that runs.
     var telling: Task<Void, Never>?
     var multiSearchCountMax = Limits.multiSearchCountMax
+    /// After the first NOTIFY.
+    var notifier: Notifier?
+    var notifyMailboxCountMax = Limits.notifyMailboxCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
     var isEnding: Bool { ending != nil }
@@ -93,6 +96,7 @@ package final class Session {
         }
         selected?.close()
         selected = nil
+        notifier?.stop()
         if let ending, !isLoggedOut { output.append(untagged: .bye, .unavailable, ending) }
         try? await flush()
         stream.close()
@@ -111,7 +115,7 @@ package final class Session {
     private func serve() async throws(CommandFailure) {
         while !isLoggedOut, ending == nil {
             switch next() {
-            case .needsMore: try await fill()
+            case .needsMore: try await fill(tellsEvents: true)
             case .command(let count):
                 let parsed = parse(count)
                 consume(count)
@@ -158,7 +162,10 @@ package final class Session {
     }
 
     /// Sends what is due and waits for more input.
-    func fill() async throws(CommandFailure) {
+    ///
+    /// - Parameter tellsEvents: whether no command runs, so that NOTIFY may be served.
+    func fill(tellsEvents: Bool = false) async throws(CommandFailure) {
+        if tellsEvents, notifier != nil { try await tellEventsAside() }
         try await flush()
         let deadline = Instant.after(seconds: Limits.idleSeconds)
         while true {
@@ -169,7 +176,12 @@ package final class Session {
                 throw .closed
             }
             switch await stream.waitForInput(until: deadline) {
-            case .ready, .interrupted: continue
+            case .ready: continue
+            case .interrupted:
+                if selected?.mailbox.isGone == true { return }
+                guard tellsEvents, notifier != nil else { continue }
+                try await tellEventsAside()
+                try await flush()
             case .timedOut:
                 ending = "Idle for too long"
                 return
@@ -291,7 +303,11 @@ package final class Session {
     func report(after body: CommandBody) async throws(CommandFailure) {
         // SELECT has told what there is; what changed meanwhile is for the next command.
         if case .select = body { return }
-        try await tellChanges(allowsExpunge: !body.forbidsExpunge, withUID: body.isUIDForm)
+        try await tellChanges(
+            allowsExpunge: !body.forbidsExpunge,
+            withUID: body.isUIDForm || notifier != nil,
+            expunged: body.expunges
+        )
     }
 
     /// The selected mailbox was deleted or replaced under the session.
@@ -321,6 +337,16 @@ package final class Session {
             }
         }
         return try await outcome.value.get()
+    }
+
+    /// In a task of its own, for the same reason.
+    private func tellEventsAside() async throws(CommandFailure) {
+        let outcome = Task { () async -> Result<Void, CommandFailure> in
+            do throws(CommandFailure) { return .success(try await tellEvents()) } catch {
+                return .failure(error)
+            }
+        }
+        try await outcome.value.get()
     }
 
     private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
@@ -385,12 +411,13 @@ package final class Session {
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: true)
+        case .notify(let command): return try await notify(command)
         case .cancelUpdate(let tags): return try cancelUpdate(tags)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress(let algorithm): return try compress(algorithm)
         case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
-            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language,
+            .listRights, .myRights, .getMetadata, .setMetadata, .language,
             .unauthenticate, .replace:
             throw .bad("Command is not offered by this server")
         }

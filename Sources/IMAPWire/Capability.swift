@@ -187,6 +187,7 @@ package struct CapabilityList: Hashable, Sendable {
             .inProgress,
             .multiSearch,
             .searchContext,
+            .notify,
             .utf8Accept,
             .compressDeflate,
             .appendLimit(appendLimit),

@@ -76,7 +76,6 @@ package final class StoreWatch {
     package enum Refusal: Error {
         /// The filesystem does not tell of changes, or inotify has no room.
         case unwatchable
-        case store(StoreError)
     }
 
     private let store: MailStore
@@ -156,7 +155,7 @@ package final class StoreWatch {
 
     // MARK: Mailboxes
 
-    package var count: Int { watched.count }
+    package var paths: [MailboxPath] { Array(watched.keys) }
 
     /// Watches mailboxes of a listing; those that went away since are left out.
     package func add(_ entries: [MailboxTree.Entry]) async throws(Refusal) {
@@ -218,8 +217,6 @@ package final class StoreWatch {
         remove(new)
         watched[new] = entry
     }
-
-    package func isWatched(_ path: MailboxPath) -> Bool { watched[path] != nil }
 
     /// Has a mailbox looked at, whatever inotify told.
     package func suspect(_ path: MailboxPath) {
