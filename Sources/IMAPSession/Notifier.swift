@@ -167,7 +167,7 @@ final class Notifier {
     // MARK: The tree
 
     /// What a client is told of one name.
-    struct NameChange {
+    struct NameChange: Sendable {
         let path: MailboxPath
         var oldPath: MailboxPath?
     }

@@ -93,20 +93,31 @@ extension Session {
         guard let changes else { return }
         for path in notifier.takeArrived() { notifier.watch.suspect(path) }
         guard !changes.names.isEmpty || !changes.subscriptions.isEmpty else { return }
-        let uses: [MailboxPath: SpecialUse]
+        let listing: MailboxListing
         do throws(StoreError) {
-            uses = Self.uses(changes.tree, stored: try await store.storedUses())
+            listing = MailboxListing(
+                naming: store.naming,
+                tree: changes.tree,
+                subscribed: changes.subscribed,
+                storedUses: try await store.storedUses()
+            )
         } catch {
             throw CommandFailure(error)
         }
-        for change in changes.names {
-            var response = listing(change.path, changes.tree, changes.subscribed, uses)
+        let named = Set(changes.names.map(\.path))
+        let told =
+            changes.names
+            + changes.subscriptions.filter { !named.contains($0) }.map {
+                Notifier.NameChange(path: $0)
+            }
+        let lines = await store.pool.run {
+            told.map { listing.line(of: $0.path, returns: .subscribed) }
+        }
+        for (change, line) in zip(told, lines) {
+            var response = line
             response.oldName = change.oldPath.map { store.naming.name(of: $0) }
             output.append("LIST", response, mode)
-        }
-        let named = Set(changes.names.map(\.path))
-        for path in changes.subscriptions where !named.contains(path) {
-            output.append("LIST", listing(path, changes.tree, changes.subscribed, uses), mode)
+            try await flushIfLarge()
         }
     }
 

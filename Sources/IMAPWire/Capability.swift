@@ -190,6 +190,9 @@ package struct CapabilityList: Hashable, Sendable {
             .notify,
             .utf8Accept,
             .compressDeflate,
+            .quota,
+            .quotaStorage,
+            .quotaMessage,
             .appendLimit(appendLimit),
         ])
     }
