@@ -63,7 +63,7 @@ extension Session {
             revision: revision,
             source: source
         ) { [weak self] in
-            guard let self, self.isIdling else { return }
+            guard let self, self.isIdling || self.notifier?.listens == true else { return }
             self.stream.interrupt()
         }
         do throws(StoreError) {
@@ -136,6 +136,7 @@ extension Session {
         if let use = uses.first, try await specialUses().values.contains(use) {
             throw .refused(.useAttribute, "Another mailbox has this use")
         }
+        notifier?.noteOwn([path])
         do throws(StoreError) {
             try await store.create(path)
             if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
@@ -155,6 +156,7 @@ extension Session {
             if tree.entries[path] == nil, !tree.below(path).isEmpty {
                 throw .hasChildren
             }
+            notifier?.noteOwn([path])
             try await store.delete(path)
         } catch {
             throw CommandFailure(error)
@@ -172,6 +174,7 @@ extension Session {
         let oldPath = try path(old)
         let newPath = try pathToCreate(new)
         guard !newPath.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
+        notifier?.noteOwn([newPath])
         if oldPath.isInbox {
             let inbox = try await open(.inbox)
             do throws(StoreError) {
@@ -212,6 +215,7 @@ extension Session {
         do throws(StoreError) { try await store.setSubscribed(path, isSubscribed) } catch {
             throw CommandFailure(error)
         }
+        notifier?.noteOwnSubscription(path, isSubscribed)
         return isSubscribed ? Completion("Subscribed") : Completion("Unsubscribed")
     }
 

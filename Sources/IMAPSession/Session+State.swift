@@ -88,6 +88,8 @@ extension Session {
     }
 
     private func reportInIdle() async throws(CommandFailure) {
+        // RFC 5465 §4: with NOTIFY exactly what it asked for.
+        if notifier != nil, selected?.mailbox.isGone != true { return try await tellEvents() }
         guard let selected else { return }
         if selected.mailbox.isGone {
             end("Selected mailbox is gone")

@@ -52,6 +52,9 @@ package final class Session {
     /// Sends output beside the command that runs.
     var telling: Task<Void, Never>?
     var multiSearchCountMax = Limits.multiSearchCountMax
+    /// After the first NOTIFY.
+    var notifier: Notifier?
+    var notifyMailboxCountMax = Limits.notifyMailboxCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
     private var endingCode: ResponseCode?
@@ -96,6 +99,7 @@ package final class Session {
         }
         selected?.close()
         selected = nil
+        notifier?.stop()
         if let ending, !isLoggedOut { output.append(untagged: .bye, endingCode, ending) }
         try? await flush()
         stream.close()
@@ -115,7 +119,7 @@ package final class Session {
     private func serve() async throws(CommandFailure) {
         while !isLoggedOut, ending == nil {
             switch next() {
-            case .needsMore: try await fill()
+            case .needsMore: try await fill(tellsEvents: true)
             case .command(let count):
                 let parsed = parse(count)
                 if case .failure = parsed, isAppend(count) {
@@ -171,7 +175,10 @@ package final class Session {
     }
 
     /// Sends what is due and waits for more input.
-    func fill() async throws(CommandFailure) {
+    ///
+    /// - Parameter tellsEvents: whether no command runs, so that NOTIFY may be served.
+    func fill(tellsEvents: Bool = false) async throws(CommandFailure) {
+        if tellsEvents, notifier != nil { try await tellEventsAside() }
         try await flush()
         let deadline = Instant.after(seconds: Limits.idleSeconds)
         while true {
@@ -182,7 +189,12 @@ package final class Session {
                 throw .closed
             }
             switch await stream.waitForInput(until: deadline) {
-            case .ready, .interrupted: continue
+            case .ready: continue
+            case .interrupted:
+                if selected?.mailbox.isGone == true { return }
+                guard tellsEvents, notifier != nil else { continue }
+                try await tellEventsAside()
+                try await flush()
             case .timedOut:
                 ending = "Idle for too long"
                 return
@@ -309,7 +321,11 @@ package final class Session {
     func report(after body: CommandBody) async throws(CommandFailure) {
         // SELECT has told what there is; what changed meanwhile is for the next command.
         if case .select = body { return }
-        try await tellChanges(allowsExpunge: !body.forbidsExpunge, withUID: body.isUIDForm)
+        try await tellChanges(
+            allowsExpunge: !body.forbidsExpunge,
+            withUID: body.isUIDForm || notifier != nil,
+            expunged: body.expunges
+        )
     }
 
     /// The selected mailbox was deleted or replaced under the session.
@@ -339,6 +355,16 @@ package final class Session {
             }
         }
         return try await outcome.value.get()
+    }
+
+    /// In a task of its own, for the same reason.
+    private func tellEventsAside() async throws(CommandFailure) {
+        let outcome = Task { () async -> Result<Void, CommandFailure> in
+            do throws(CommandFailure) { return .success(try await tellEvents()) } catch {
+                return .failure(error)
+            }
+        }
+        try await outcome.value.get()
     }
 
     /// Whether a command may come now, before it is looked at further.
@@ -408,6 +434,7 @@ package final class Session {
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: true)
+        case .notify(let command): return try await notify(command)
         case .cancelUpdate(let tags): return try cancelUpdate(tags)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
@@ -415,7 +442,7 @@ package final class Session {
         case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL, .listRights,
             .myRights, .getMetadata, .setMetadata, .language, .unauthenticate:
             return try await administer(body)
-        case .notify, .replace:
+        case .replace:
             throw .bad("Command is not offered by this server")
         }
     }

@@ -192,6 +192,7 @@ package struct CapabilityList: Hashable, Sendable {
             .inProgress,
             .multiSearch,
             .searchContext,
+            .notify,
             .utf8Accept,
             .compressDeflate,
             .quota,
