@@ -285,7 +285,11 @@ extension Session {
         }
         if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
         view.reportKeywords(to: &output)
+        let start = output.count
         let isFirst = writer.append(index, uid, row, addsFlags: addsFlags, to: &output)
+        if isFirst, rendered.bytes.isEmpty {
+            return output.bytes.removeSubrange(start...)
+        }
         output.append(isFirst ? rendered.bytes.dropFirst() : rendered.bytes[...])
         output.append(")\r\n")
         try await flushIfLarge()
