@@ -8,6 +8,8 @@ package import MailStore
 package enum CommandFailure: Error {
     /// The client broke the grammar, or a rule that the grammar cannot say. BAD.
     case bad(StaticString)
+    /// A sequence number in UIDONLY mode. BAD.                                RFC 9586 §3
+    case uidRequired
     /// Well formed but refused. NO.
     case refused(ResponseCode?, StaticString)
     /// The connection is gone.

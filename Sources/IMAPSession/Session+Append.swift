@@ -40,10 +40,12 @@ extension Session {
         do throws(CommandFailure) {
             let completion = try await append(command, events, header, count, &grammar)
             report(after: command.body)
-            output.append(tagged: command.tag, .ok, completion.code, completion.text)
+            let highest = highestModseqCode(hasRoom: completion.code == nil)
+            output.append(tagged: command.tag, .ok, completion.code ?? highest, completion.text)
         } catch {
             if case .closed = error { return .closed }
             report(after: command.body)
+            _ = highestModseqCode(hasRoom: false)
             answer(error, command.tag)
         }
         return .handled

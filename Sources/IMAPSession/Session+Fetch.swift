@@ -15,13 +15,14 @@ extension Session {
         for item in command.items where !item.isOffered {
             throw .bad("Fetch item is not offered by this server")
         }
-        guard command.changedSince == nil, !command.vanished else {
-            throw .bad("Fetch modifier is not offered by this server")
-        }
         let view = try await settledView()
         view.reportKeywords(to: &output)
-        let plan = FetchPlan(command, isUTF8: isUTF8)
+        let plan = FetchPlan(command, isUTF8: isUTF8, view.telling)
         var ranges = try indexes(command.set, command.kind, view)
+        if let since = command.changedSince?.value {
+            if command.vanished { try await appendVanished(since: since, command.set, view) }
+            ranges = changed(since: since, in: ranges, view)
+        }
         if let partial = command.partial { ranges = partial.window(on: ranges) }
         let setsSeen = plan.setsSeen && !view.isReadOnly
         var state = FetchState()
@@ -66,6 +67,16 @@ extension Session {
 
     // MARK: From memory
 
+    /// For plans that need no content.
+    func fetchSummary(
+        _ range: Range<Int>,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox
+    ) async throws(CommandFailure) {
+        var state = FetchState()
+        try await fetchSummary(range, plan, view, &state)
+    }
+
     private func fetchSummary(
         _ range: Range<Int>,
         _ plan: FetchPlan,
@@ -103,6 +114,7 @@ extension Session {
         defer { swap(&buffer, &output) }
         let uids = view.uids
         var writer = SummaryWriter(plan, view)
+        defer { view.noteSeen(writer.largestModseq) }
         for index in range {
             guard let row = writer.row(of: uids[index]) else { return (index, uids[index]) }
             _ = writer.append(index, uids[index], row, to: &buffer)
@@ -122,13 +134,18 @@ extension Session {
     ) async throws(CommandFailure) {
         guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
-        output.appendFetch(UInt32(index + 1))
+        view.appendFetch(index, uid, to: &output)
         var items = ByteBuffer()
         if plan.wantsUID {
             items.append(" UID ")
             items.append(decimal: uid)
         }
         if plan.wantsFlags { items.append(" FLAGS (\\Deleted)") }
+        if plan.wantsModseq {
+            // Its expunge is newer, and comes.
+            items.append(.space)
+            view.appendModseq(max(view.settledModseq, 1), to: &items)
+        }
         if plan.wantsDate {
             items.append(" INTERNALDATE ")
             items.append(date: InternalDate(unixSeconds: rendered.date, zoneMinutes: 0))
@@ -173,14 +190,14 @@ extension Session {
                 }
                 if result.hasUnknownEncoding { state.isUnknownEncoding = true }
                 view.reportKeywords(to: &output)
-                let addsFlags = !plan.wantsFlags && changed.contains(uid)
                 let isFirst = writer.append(
                     index + offset,
                     uid,
                     row,
-                    addsFlags: addsFlags,
+                    isChanged: changed.contains(uid),
                     to: &output
                 )
+                view.noteSeen(writer.largestModseq)
                 output.append(isFirst ? result.bytes.dropFirst() : result.bytes[...])
                 output.append(")\r\n")
                 try await flushIfLarge()
@@ -236,9 +253,9 @@ extension FetchItem {
     fileprivate var isOffered: Bool {
         switch self {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
-            .rfc822Text, .rfc822Size, .bodySection:
+            .rfc822Text, .rfc822Size, .bodySection, .modSeq:
             true
-        case .binary, .binarySize, .modSeq, .emailID, .threadID, .saveDate, .preview: false
+        case .binary, .binarySize, .emailID, .threadID, .saveDate, .preview: false
         }
     }
 }

@@ -27,6 +27,7 @@ package final class Session {
     /// After ENABLE UTF8=ACCEPT.
     var isUTF8 = false
     var isIdling = false
+    var sync = SyncModes()
     /// COMPRESS was answered OK; what follows is compressed.
     var wantsCompression = false
     /// The UIDs that `$` stands for, ascending.                               RFC 5182
@@ -243,9 +244,11 @@ package final class Session {
                     try await executeAside(command)
                 }
             report(after: command.body)
-            output.append(tagged: command.tag, .ok, completion.code, completion.text)
+            let highest = highestModseqCode(hasRoom: completion.code == nil)
+            output.append(tagged: command.tag, .ok, completion.code ?? highest, completion.text)
         } catch {
             report(after: command.body)
+            _ = highestModseqCode(hasRoom: false)
             answer(error, command.tag)
         }
     }
@@ -253,6 +256,8 @@ package final class Session {
     func answer(_ failure: CommandFailure, _ tag: [UInt8]) {
         switch failure {
         case .bad(let text): output.append(tagged: tag, .bad, text)
+        case .uidRequired:
+            output.append(tagged: tag, .bad, .uidRequired, "Message numbers are not allowed")
         case .refused(let code, let text): output.append(tagged: tag, .no, code, text)
         case .closed: ending = ending ?? "Connection closed"
         }
@@ -309,6 +314,7 @@ package final class Session {
                 throw .refused(.readOnly, "Mailbox is opened read-only")
             }
         }
+        try await prepareSync(body)
         switch body {
         case .capability:
             output.append(capabilities: Self.capabilities)
@@ -321,7 +327,7 @@ package final class Session {
             output.append(untagged: .bye, "Logging out")
             return Completion("Logged out")
         case .id(let fields): return identify(fields)
-        case .enable(let names): return try enable(names)
+        case .enable(let names): return try await enable(names)
         case .namespace:
             output.append(
                 namespacePrefix: store.naming.prefix,
