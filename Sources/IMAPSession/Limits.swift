@@ -24,6 +24,12 @@ package enum Limits {
     /// Messages handed to one job: bounds what is rendered ahead of a slow reader.
     static let renderCountMax = 64
 
+    /// What a client hears of a command that runs is at most this far apart.     RFC 9585 §4
+    static let progressMilliseconds = 10_000
+
+    /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
+    static let multiSearchCountMax = 10_000
+
     /// BAD commands in a row before the connection is closed: a client that is lost stays so.
     static let badCommandsMax = 50
 

@@ -52,19 +52,22 @@ struct SearchProgram: Sendable {
     ///   - count: of messages, which `*` means among sequence numbers.
     ///   - lastUID: which `*` means among UIDs.
     ///   - saved: the UIDs that `$` means, ascending.
+    ///   - isStrict: whether a sequence number that is not there is BAD; else it is nothing.
     init(
         _ key: SearchKey,
         charset name: [UInt8]?,
         keywords: Keywords,
         count: Int,
         lastUID: UInt32,
-        saved: [UInt32]
+        saved: [UInt32],
+        isStrict: Bool = true
     ) throws(CommandFailure) {
         var compiler = Compiler(
             keywords: keywords,
             count: UInt32(count),
             lastUID: lastUID,
-            saved: saved
+            saved: saved,
+            isStrict: isStrict
         )
         if let name {
             guard let charset = Charset(name), compiler.converter.has(charset) else {
@@ -84,6 +87,7 @@ struct SearchProgram: Sendable {
         let count: UInt32
         let lastUID: UInt32
         let saved: [UInt32]
+        let isStrict: Bool
         var charset: Charset?
         var needsDates = false
         let converter = CharsetConverter()
@@ -99,8 +103,10 @@ struct SearchProgram: Sendable {
                 guard let ranges = set.resolved(largest: count) else {
                     return .uid(RangeBuilder(saved).ranges)
                 }
-                if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
-                guard set.largestNumber <= count else { throw .bad("No such message") }
+                if isStrict {
+                    if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
+                    guard set.largestNumber <= count else { throw .bad("No such message") }
+                }
                 return .sequence(ranges)
             case .uid(let set):
                 return .uid(set.resolved(largest: lastUID) ?? RangeBuilder(saved).ranges)

@@ -26,6 +26,7 @@ extension Session {
         if let partial = command.partial { ranges = partial.window(on: ranges) }
         let setsSeen = plan.setsSeen && !view.isReadOnly
         var state = FetchState()
+        progress.begin(ranges.reduce(0) { $0 + $1.count })
         for range in ranges {
             if plan.needsContent || setsSeen {
                 try await fetchContent(range, plan, setsSeen, view, &state)
@@ -91,12 +92,14 @@ extension Session {
                 if plan.wantsSize { _ = await sizes(of: uids, in: view.mailbox) }
                 if plan.wantsDate { await view.mailbox.loadDates(uids) }
             }
+            let start = index
             var ghost: UInt32?
             (index, ghost) = appendSummaries(index..<end, plan, view)
             if let ghost {
                 try await fetchGhost(index, ghost, plan, view, &state)
                 index += 1
             }
+            progress.done += index - start
             try await flushIfLarge()
         }
     }
@@ -203,6 +206,7 @@ extension Session {
                 try await flushIfLarge()
             }
             index += max(rendered.count, 1)
+            progress.done += max(rendered.count, 1)
         }
     }
 

@@ -54,6 +54,7 @@ extension Session {
         var values: [Value] = []
         values.reserveCapacity(found.count)
         var left = found[...]
+        progress.begin(found.count)
         while !left.isEmpty {
             let batch = Array(left.prefix(256))
             let uids = batch.map { view.uids[$0] }
@@ -71,6 +72,7 @@ extension Session {
                 }
             }
             left = left.dropFirst(max(results.count, 1))
+            progress.done = found.count - left.count
             if isEnding { throw .closed }
         }
         return values

@@ -24,9 +24,15 @@ package final class Session {
     var output = ByteBuffer()
     var framer = CommandFramer(limits: .afterLogin)
     var selected: SelectedMailbox?
+    /// Rev1 until ENABLE IMAP4rev2.
+    var revision = Revision.rev1
     /// After ENABLE UTF8=ACCEPT.
-    var isUTF8 = false
+    var acceptsUTF8 = false
+    /// Whether names and headers go over the wire in UTF-8.
+    var isUTF8: Bool { acceptsUTF8 || revision == .rev2 }
     var isIdling = false
+    /// The command that is running came as `UID …`: whatever FETCH says meanwhile names the UID.
+    var isUIDCommand = false
     var sync = SyncModes()
     /// COMPRESS was answered OK; what follows is compressed.
     var wantsCompression = false
@@ -36,6 +42,15 @@ package final class Session {
     var piecewise: Piecewise?
     /// In a row.
     var badCommands = 0
+    /// The command in progress, and how far it is: see `Session+Progress`.
+    var running: Running?
+    let progress = WorkProgress()
+    var progressTimer: TimerID?
+    var progressMilliseconds = Limits.progressMilliseconds
+    var isWriting = false
+    /// Sends output beside the command that runs.
+    var telling: Task<Void, Never>?
+    var multiSearchCountMax = Limits.multiSearchCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
     var isEnding: Bool { ending != nil }
@@ -80,7 +95,7 @@ package final class Session {
         selected?.close()
         selected = nil
         if let ending, !isLoggedOut { output.append(untagged: .bye, .unavailable, ending) }
-        try? await stream.write(output.bytes)
+        try? await flush()
         stream.close()
     }
 
@@ -164,9 +179,21 @@ package final class Session {
     }
 
     func flush() async throws(CommandFailure) {
-        guard !output.isEmpty else { return }
+        // What is being sent already goes first.
+        while let telling { await telling.value }
+        guard await writeOutput() else { throw .closed }
+    }
+
+    /// Sends what there is. False where the client is gone. Nobody else writes meanwhile.
+    @discardableResult
+    func writeOutput() async -> Bool {
+        guard !output.isEmpty else { return true }
+        isWriting = true
+        defer { isWriting = false }
         let bytes = output.take()
-        do throws(StreamClosed) { try await stream.write(bytes) } catch { throw .closed }
+        do throws(StreamClosed) { try await stream.write(bytes) } catch { return false }
+        running?.heard = .now
+        return true
     }
 
     /// Called inside long answers: the loop is given back, and the client's pace is kept.
@@ -238,6 +265,8 @@ package final class Session {
             EventLoop.cancel(ended.timer)
             piecewise = nil
         }
+        noteStart(of: command)
+        defer { running = nil }
         do throws(CommandFailure) {
             let completion =
                 if case .idle = command.body { try await idle() } else {
@@ -266,6 +295,8 @@ package final class Session {
     /// What happened in the mailbox meanwhile, at the one place where a command may tell it.
     func report(after body: CommandBody) {
         guard let selected, !selected.mailbox.isGone else { return }
+        // SELECT has told what there is; what changed meanwhile is for the next command.
+        if case .select = body { return }
         selected.report(
             to: &output,
             allowsExpunge: !body.forbidsExpunge,
@@ -304,6 +335,7 @@ package final class Session {
 
     private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
         let body = command.body
+        isUIDCommand = body.isUIDForm
         switch body.requiredState {
         case .any, .authenticated: break
         case .notAuthenticated: throw .bad("Already logged in")
@@ -314,6 +346,7 @@ package final class Session {
                 throw .refused(.readOnly, "Mailbox is opened read-only")
             }
         }
+        if revision == .rev2, body.isLeftOutOfRev2 { throw .bad("Not a part of IMAP4rev2") }
         try await prepareSync(body)
         switch body {
         case .capability:
@@ -357,6 +390,8 @@ package final class Session {
         case .search(let search): return try await self.search(search, tag: command.tag)
         case .sort(let sort): return try await self.sort(sort, tag: command.tag)
         case .thread(let thread): return try await self.thread(thread)
+        case .multiSearch(let search):
+            return try await multiSearch(search, tag: command.tag)
         case .copy(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
@@ -365,7 +400,7 @@ package final class Session {
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress(let algorithm): return try compress(algorithm)
         case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
-            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language, .multiSearch,
+            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language,
             .unauthenticate, .replace, .cancelUpdate:
             throw .bad("Command is not offered by this server")
         }

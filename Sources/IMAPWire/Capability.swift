@@ -184,6 +184,8 @@ package struct CapabilityList: Hashable, Sendable {
             .threadRefs,
             .i18nLevel1,
             .partial,
+            .inProgress,
+            .multiSearch,
             .utf8Accept,
             .compressDeflate,
             .appendLimit(appendLimit),
