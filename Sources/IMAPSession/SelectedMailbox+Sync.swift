@@ -26,6 +26,37 @@ extension SelectedMailbox {
         noteSeen(modseq)
     }
 
+    /// FETCH for a message whose flags a command changed, or refused to change.
+    ///
+    /// - Parameters:
+    ///   - withFlags: false after .SILENT.
+    ///   - withUID: whether the command is of the UID form.
+    func appendChange(
+        _ uid: UInt32,
+        withFlags: Bool,
+        withUID: Bool,
+        to output: inout ByteBuffer
+    ) {
+        let table = mailbox.table
+        guard let index = index(of: uid), let row = table.row(of: uid) else { return }
+        appendFetch(index, uid, to: &output)
+        let start = output.count
+        // RFC 7162 §3.2.4: with MODSEQ the UID.
+        if !telling.uidOnly, withUID || telling.modseqs {
+            output.append("UID ")
+            output.append(decimal: uid)
+        }
+        if withFlags {
+            output.append(output.count > start ? " FLAGS " : "FLAGS ")
+            appendFlags(row, uid, to: &output)
+        }
+        if telling.modseqs {
+            if output.count > start { output.append(.space) }
+            appendModseq(table.modseqs[row], to: &output)
+        }
+        output.append(")\r\n")
+    }
+
     /// The indexes of the messages with these UIDs; nil for none.
     func indexes(of range: ClosedRange<UInt32>) -> Range<Int>? {
         let first = firstIndex(from: range.lowerBound)

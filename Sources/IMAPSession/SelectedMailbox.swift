@@ -187,7 +187,8 @@ package final class SelectedMailbox: MailboxObserver {
                     guard index(of: entry.uid) != nil else { continue }
                     pendingExpunges.insert(entry.uid)
                     firstPendingModseq = min(firstPendingModseq, entry.modseq)
-                } else if entry.source != source || tellsOwnChanges, seen.insert(entry.uid).inserted {
+                } else if entry.source != source || tellsOwnChanges, seen.insert(entry.uid).inserted
+                {
                     flagged.append(entry.uid)
                 }
             }

@@ -183,7 +183,10 @@ extension Session {
                 if rendered[offset] == nil, let content = await read(uid, mailbox, &state) {
                     rendered[offset] = plan.render(content)
                 }
-                guard let result = rendered[offset] else { continue }
+                guard let result = rendered[offset] else {
+                    if changed.contains(uid) { view.tellsOwnChanges = true }
+                    continue
+                }
                 rendered[offset] = nil
                 mailbox.note(uid, size: result.size, date: result.date)
                 var writer = SummaryWriter(plan, view)
@@ -247,7 +250,11 @@ extension Session {
         let delta = FlagsDelta(mode: .add, system: .seen, keywords: [])
         // A mailbox that cannot be written to can still be read.
         let outcomes = try? await view.mailbox.store(unseen, delta, source: source)
-        guard let outcomes else { return [] }
+        guard let outcomes else {
+            // Some may have it all the same.
+            view.tellsOwnChanges = true
+            return []
+        }
         return Set(zip(unseen, outcomes).filter { $0.1 == .changed }.map(\.0))
     }
 }

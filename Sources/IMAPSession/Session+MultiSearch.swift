@@ -35,7 +35,7 @@ extension Session {
                 // It went away since the listing.
                 case .refused(.nonexistent, _): break
                 case .refused: failure = failure ?? error
-                case .bad, .closed: throw error
+                case .bad, .uidRequired, .closed: throw error
                 }
             }
             try await flushIfLarge()
@@ -71,6 +71,7 @@ extension Session {
         if returns.save { saved = returns.saved(of: uids) }
         guard !uids.isEmpty, returns.isAnswered else { return }
         var response = response(returns, uids, tag, isUID: true)
+        response.modSeq = modSeq(command.key, returns.told(of: found), view)
         response.mailbox = (
             store.naming.name(of: path), UIDValidity(view.mailbox.uidValidity)
         )

@@ -28,8 +28,8 @@ extension Session {
     /// Throws BAD for a command that needs modseqs where there are none.
     func prepareSync(_ body: CommandBody) async throws(CommandFailure) {
         if sync.uidOnly, body.namesSequenceNumbers { throw .uidRequired }
-        guard body.enablesCondStore else { return }
         if body.needsQuickResync, !sync.quickResync { throw .bad("QRESYNC is not enabled") }
+        guard body.enablesCondStore else { return }
         await enableCondStore()
         if body.needsModseqs, selected?.telling.modseqs == false {
             throw .bad("Mod-sequences cannot be kept now")
@@ -37,17 +37,24 @@ extension Session {
     }
 
     func enableCondStore() async {
-        guard !sync.condStore else { return }
-        sync.condStore = true
-        await refreshTelling()
+        var modes = sync
+        modes.condStore = true
+        await change(to: modes)
     }
 
-    /// Has the selected mailbox told as the modes say now.
-    func refreshTelling() async {
+    /// Takes over what was enabled; the selected mailbox is told of in the new way from here on.
+    func change(to modes: SyncModes) async {
+        let hadCondStore = sync.condStore
+        sync = modes
+        if sync.quickResync { sync.condStore = true }
         guard let view = selected else { return }
-        let hadModseqs = view.telling.modseqs
         view.telling = await telling()
-        guard sync.condStore, !hadModseqs else { return }
+        if view.telling.vanished {
+            // What was announced has a UID before it can vanish.
+            try? await view.mailbox.settle()
+            view.report(to: &output, allowsExpunge: false)
+        }
+        guard sync.condStore, !hadCondStore else { return }
         view.believe(view.settledModseq)
         appendHighestModseq(view)
     }
@@ -70,6 +77,13 @@ extension Session {
         } else {
             output.append(untagged: .ok, .noModSeq, "Mod-sequences cannot be kept now")
         }
+    }
+
+    /// For STATUS: 0 where there are none that last. Of the selected mailbox what the client was told.
+    func highestModseq(_ mailbox: Mailbox) async -> UInt64 {
+        guard await store.reserveModseqs() else { return 0 }
+        if let view = selected, view.mailbox === mailbox { return view.settledModseq }
+        return mailbox.highestModseq
     }
 
     // MARK: The end of a command
@@ -96,6 +110,21 @@ extension Session {
         }
         view.believe(believed, isHeldBack: view.isHeldBack && believed < settled)
         return nil
+    }
+
+    // MARK: SEARCH and SORT
+
+    /// The highest mod-sequence of the messages that an answer names; nil where MODSEQ was no key.
+    /// RFC 7162 §3.1.5, §3.1.9
+    func modSeq(_ key: SearchKey, _ indexes: [Int], _ view: SelectedMailbox) -> ModSeq? {
+        guard key.namesModSeq else { return nil }
+        let table = view.mailbox.table
+        let uids = view.uids
+        var highest: UInt64 = 0
+        for index in indexes {
+            if let row = table.row(of: uids[index]) { highest = max(highest, table.modseqs[row]) }
+        }
+        return highest > 0 ? ModSeq(highest) : nil
     }
 
     // MARK: What a client missed
@@ -148,6 +177,18 @@ extension Session {
             output.append(vanished: Array(line), isEarlier: true)
             try await flushIfLarge()
         }
+    }
+
+    /// The same for UID FETCH with VANISHED.                                   RFC 7162 §3.2.6
+    func appendVanished(
+        since modseq: UInt64,
+        _ set: SequenceSet,
+        _ view: SelectedMailbox
+    ) async throws(CommandFailure) {
+        // What `$` names is there, or is told as expunged to this session.
+        guard let known = set.resolved(largest: view.uids.last ?? 0) else { return }
+        let modseq = modseq > view.settledModseq ? 0 : modseq
+        try await appendVanished(since: modseq, known, view)
     }
 
     //  "QRESYNC" SP "(" uidvalidity SP mod-sequence-value [SP known-uids] [SP seq-match-data] ")"

@@ -66,8 +66,8 @@ struct SummaryWriter {
             view.appendFlags(table.flags(row), table.beyond, uid, to: &output)
         }
         if plan.wantsModseq || isChanged && telling.modseqs {
-            output.append(output.count > start ? " MODSEQ (" : "MODSEQ (", table.modseqs[row])
-            output.append(UInt8(ascii: ")"))
+            if output.count > start { output.append(.space) }
+            output.append(modSeq: ModSeq(table.modseqs[row]))
             largestModseq = max(largestModseq, table.modseqs[row])
         }
         if plan.wantsDate {

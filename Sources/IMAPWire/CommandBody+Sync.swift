@@ -6,6 +6,7 @@ extension CommandBody {
         switch self {
         case .status(_, let items): items.contains(.highestModSeq)
         case .list(let command): command.status.contains(.highestModSeq)
+        case .multiSearch(let command): command.key.namesModSeq
         default: needsModseqs
         }
     }
