@@ -4,7 +4,7 @@ import IMAPWire
 
 extension SearchReturn {
     /// Whether there is an ESEARCH response: SAVE alone is answered by nothing.   RFC 5182 §2.1
-    var isAnswered: Bool { min || max || count || all || partial != nil }
+    var isAnswered: Bool { !save || min || max || count || all || partial != nil }
 
     /// The part of what was found that the answer tells, for its MODSEQ.      RFC 4731 §3.2
     func told(of indexes: [Int]) -> [Int] {

@@ -41,12 +41,12 @@ extension Session {
         defer { running = nil }
         do throws(CommandFailure) {
             let completion = try await append(command, events, header, count, &grammar)
-            report(after: command.body)
+            try await report(after: command.body)
             let highest = highestModseqCode(hasRoom: completion.code == nil)
             output.append(tagged: command.tag, .ok, completion.code ?? highest, completion.text)
         } catch {
             if case .closed = error { return .closed }
-            report(after: command.body)
+            try? await report(after: command.body)
             _ = highestModseqCode(hasRoom: false)
             answer(error, command.tag)
         }

@@ -272,11 +272,11 @@ package final class Session {
                 if case .idle = command.body { try await idle() } else {
                     try await executeAside(command)
                 }
-            report(after: command.body)
+            try await report(after: command.body)
             let highest = highestModseqCode(hasRoom: completion.code == nil)
             output.append(tagged: command.tag, .ok, completion.code ?? highest, completion.text)
         } catch {
-            report(after: command.body)
+            if case .closed = error {} else { try? await report(after: command.body) }
             _ = highestModseqCode(hasRoom: false)
             answer(error, command.tag)
         }
@@ -293,15 +293,10 @@ package final class Session {
     }
 
     /// What happened in the mailbox meanwhile, at the one place where a command may tell it.
-    func report(after body: CommandBody) {
-        guard let selected, !selected.mailbox.isGone else { return }
+    func report(after body: CommandBody) async throws(CommandFailure) {
         // SELECT has told what there is; what changed meanwhile is for the next command.
         if case .select = body { return }
-        selected.report(
-            to: &output,
-            allowsExpunge: !body.forbidsExpunge,
-            withUID: body.isUIDForm
-        )
+        try await tellChanges(allowsExpunge: !body.forbidsExpunge, withUID: body.isUIDForm)
     }
 
     /// The selected mailbox was deleted or replaced under the session.
@@ -396,12 +391,13 @@ package final class Session {
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: true)
+        case .cancelUpdate(let tags): return try cancelUpdate(tags)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress(let algorithm): return try compress(algorithm)
         case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
             .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language,
-            .unauthenticate, .replace, .cancelUpdate:
+            .unauthenticate, .replace:
             throw .bad("Command is not offered by this server")
         }
     }

@@ -189,6 +189,7 @@ package struct CapabilityList: Hashable, Sendable {
             .partial,
             .inProgress,
             .multiSearch,
+            .searchContext,
             .utf8Accept,
             .compressDeflate,
             .appendLimit(appendLimit),
