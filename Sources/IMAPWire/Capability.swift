@@ -192,6 +192,9 @@ package struct CapabilityList: Hashable, Sendable {
             .searchContext,
             .utf8Accept,
             .compressDeflate,
+            .quota,
+            .quotaStorage,
+            .quotaMessage,
             .appendLimit(appendLimit),
         ])
     }
