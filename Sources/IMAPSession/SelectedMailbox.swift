@@ -135,6 +135,9 @@ package final class SelectedMailbox: MailboxObserver {
         pendingExpunges.isEmpty ? lastModseq : min(lastModseq, firstPendingModseq - 1)
     }
 
+    /// No change that was told is newer.
+    var newestModseq: UInt64 { lastModseq }
+
     /// The client has this for HIGHESTMODSEQ when the command is over.
     func believe(_ modseq: UInt64, isHeldBack: Bool = false) {
         believedModseq = modseq
