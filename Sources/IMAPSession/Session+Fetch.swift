@@ -55,7 +55,7 @@ extension Session {
     ) async -> MessageContent? {
         do throws(StoreError) { return try await mailbox.read(uid) } catch {
             let failure: CommandFailure =
-                error == .messageGone
+                error == .messageGone || error == .unreadableMessage
                 ? CommandFailure(error)
                 : .refused(
                     .unavailable,
@@ -305,8 +305,12 @@ extension Session {
         }
         if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
         view.reportKeywords(to: &output)
+        let start = output.count
         let isFirst = writer.append(index, uid, row, isChanged: isChanged, to: &output)
         view.noteSeen(writer.largestModseq)
+        if isFirst, rendered.bytes.isEmpty {
+            return output.bytes.removeSubrange(start...)
+        }
         output.append(isFirst ? rendered.bytes.dropFirst() : rendered.bytes[...])
         output.append(")\r\n")
         try await flushIfLarge()
@@ -395,9 +399,9 @@ extension Session {
     func isOffered(_ item: FetchItem) -> Bool {
         switch item {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
-            .rfc822Text, .rfc822Size, .bodySection, .modSeq:
+            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize, .modSeq:
             true
-        case .binary, .binarySize, .emailID, .threadID, .saveDate, .preview: false
+        case .emailID, .threadID, .saveDate, .preview: false
         }
     }
 }

@@ -39,7 +39,7 @@ extension Session {
                 // It went away since the listing.
                 case .refused(.nonexistent, _): break
                 case .refused: failure = failure ?? error
-                case .bad, .uidRequired, .closed: throw error
+                case .bad, .clientBug, .uidRequired, .closed: throw error
                 }
             }
             try await flushIfLarge()

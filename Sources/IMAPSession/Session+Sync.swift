@@ -27,7 +27,6 @@ extension Session {
     ///
     /// Throws BAD for a command that needs modseqs where there are none.
     func prepareSync(_ body: CommandBody) async throws(CommandFailure) {
-        if sync.uidOnly, body.namesSequenceNumbers { throw .uidRequired }
         if body.needsQuickResync, !sync.quickResync { throw .bad("QRESYNC is not enabled") }
         guard body.enablesCondStore else { return }
         await enableCondStore()
