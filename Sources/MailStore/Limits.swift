@@ -10,6 +10,9 @@ package enum Limits {
     /// A message file that is read whole. Larger ones are refused by size in the log.
     static let messageBytesMax = 1 << 30
 
+    /// Bytes written at once of a message that is rewritten.
+    static let rewriteBytesMax = 256 << 10
+
     /// What a gzip-compressed message may become: a bomb must not take the process.
     static let inflatedBytesMax = 256 << 20
 
