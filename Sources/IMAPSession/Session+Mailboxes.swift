@@ -85,7 +85,7 @@ extension Session {
         }
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
-        if revision == .rev2 { try await appendListed(mailbox.path) }
+        if revision == .rev2 { try await appendListed(mailbox.path, supplied: command.mailbox) }
         return command.isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
     }
@@ -143,6 +143,7 @@ extension Session {
         } catch {
             throw CommandFailure(error)
         }
+        appendNormalized(name, path)
         return Completion("Created")
     }
 
@@ -161,6 +162,7 @@ extension Session {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == path }
+        appendNormalized(name, path, isGone: true)
         return Completion("Deleted")
     }
 
@@ -191,6 +193,7 @@ extension Session {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == oldPath || $0.isBelow(oldPath) }
+        appendNormalized(new, newPath)
         return Completion("Renamed")
     }
 

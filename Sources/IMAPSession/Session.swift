@@ -57,6 +57,7 @@ package final class Session {
     var notifyMailboxCountMax = Limits.notifyMailboxCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
+    private var endingCode: ResponseCode?
     var isEnding: Bool { ending != nil }
     private(set) var source: UInt32
 
@@ -99,7 +100,7 @@ package final class Session {
         selected?.close()
         selected = nil
         notifier?.stop()
-        if let ending, !isLoggedOut { output.append(untagged: .bye, .unavailable, ending) }
+        if let ending, !isLoggedOut { output.append(untagged: .bye, endingCode, ending) }
         try? await flush()
         stream.close()
     }
@@ -107,6 +108,7 @@ package final class Session {
     /// Ends the session with BYE as soon as its present command is done.
     package func end(_ reason: StaticString) {
         ending = reason
+        endingCode = .unavailable
         stream.interrupt()
     }
 
@@ -130,7 +132,10 @@ package final class Session {
                 }
                 if wantsCompression { try await beginCompression() }
                 try await flushIfLarge()
-                if badCommands >= Limits.badCommandsMax { ending = "Too many bad commands" }
+                if badCommands >= Limits.badCommandsMax {
+                    ending = "Too many bad commands"
+                    endingCode = .clientBug
+                }
             case .literal(let header, let count): try await literal(header, count)
             case .refused(let refusal, let count):
                 refuse(refusal, count)
@@ -306,6 +311,7 @@ package final class Session {
     func answer(_ failure: CommandFailure, _ tag: [UInt8]) {
         switch failure {
         case .bad(let text): output.append(tagged: tag, .bad, text)
+        case .clientBug(let text): output.append(tagged: tag, .bad, .clientBug, text)
         case .refused(let code, let text): output.append(tagged: tag, .no, code, text)
         case .closed: ending = ending ?? "Connection closed"
         }
@@ -326,7 +332,7 @@ package final class Session {
     private func leaveGoneMailbox() {
         selected?.close()
         selected = nil
-        ending = "Selected mailbox is gone"
+        end("Selected mailbox is gone")
     }
 
     /// What the tagged OK says.
@@ -365,9 +371,9 @@ package final class Session {
     func checkState(for body: CommandBody) throws(CommandFailure) {
         switch body.requiredState {
         case .any, .authenticated: break
-        case .notAuthenticated: throw .bad("Already logged in")
+        case .notAuthenticated: throw .clientBug("Already logged in")
         case .selected:
-            guard let selected else { throw .bad("No mailbox is selected") }
+            guard let selected else { throw .clientBug("No mailbox is selected") }
             if selected.mailbox.isGone { throw .refused(.nonexistent, "Mailbox is gone") }
             if selected.isReadOnly, body.changesSelectedMailbox {
                 throw .refused(.readOnly, "Mailbox is opened read-only")
