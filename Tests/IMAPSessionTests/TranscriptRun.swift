@@ -245,6 +245,8 @@ final class TranscriptRun {
             guard let first = numbers[0], let second = numbers[1], first < second else {
                 return fail(step, "not so: \(numbers)")
             }
+        case .stall(let name, let stalls): clients[name]?.stream.isStalled = stalls
+        case .hangUp(let name): clients[name]?.stream.end()
         case .compress(let name): clients[name]?.stream.compress()
         case .pause: await EventLoop.sleep(milliseconds: 100)
         case .closed(let name):
@@ -552,7 +554,7 @@ final class TranscriptRun {
         case .disk(let directory, _):
             rewriting.flush()
             rewriting.disk(directory, try maildir.names(directory), step)
-        case .compress:
+        case .compress, .stall, .hangUp:
             rewriting.flush()
             rewriting.keep(step)
             try await perform(step, 0)
