@@ -39,6 +39,9 @@ package enum Limits {
     /// the kernel gives a user some 8,000 on a small host.
     static let notifyMailboxCountMax = 2_000
 
+    /// Mailboxes that NOTIFY looks at at once: one that is locked must not keep others back.
+    static let notifyLooksMax = 8
+
     /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
     static let multiSearchCountMax = 10_000
 

@@ -53,7 +53,9 @@ package final class SelectedMailbox: MailboxObserver {
     /// these are new.
     var contexts: [SearchContext] = []
     var touched: Set<UInt32> = []
-    var arrived: Set<UInt32> = []
+    private(set) var arrived: Set<UInt32> = []
+    /// Messages that this session itself brought: NOTIFY does not fetch them.    RFC 5465 §5.2
+    private(set) var own: Set<UInt32> = []
     /// Whether `arrived` is asked for.
     var tracksArrivals = false
     /// Messages whose flags others changed, where these are not told now.
@@ -77,6 +79,17 @@ package final class SelectedMailbox: MailboxObserver {
     func close() {
         uids = []
         mailbox.remove(self)
+    }
+
+    /// Notes what the session's own command has put into a mailbox.
+    func noteOwn(_ uids: [UInt32], in target: Mailbox) {
+        if tracksArrivals, target === mailbox { own.formUnion(uids) }
+    }
+
+    /// Takes what came since this was last asked, and which of it others brought.
+    func takeArrived() -> (all: Set<UInt32>, others: Set<UInt32>) {
+        defer { (arrived, own) = ([], []) }
+        return (arrived, arrived.subtracting(own))
     }
 
     // MARK: MailboxObserver

@@ -348,6 +348,7 @@ extension Session {
         do throws(StoreError) { uids = try await upload.target.admit(entries) } catch {
             throw CommandFailure(error)
         }
+        selected?.noteOwn(uids, in: upload.target)
         let code = ResponseCode.appendUID(
             UIDValidity(upload.target.uidValidity),
             RangeBuilder(uids).ranges

@@ -173,6 +173,7 @@ extension Session {
             from: RangeBuilder(uids).ranges,
             to: RangeBuilder(copies).ranges
         )
+        view.noteOwn(copies, in: target)
         guard isMove else { return Completion("Copied", code) }
         output.append(untagged: .ok, code, "Moved")
         try await remove(uids, view, onlyDeleted: false)
