@@ -39,7 +39,7 @@ extension FetchPlan {
         return .decoded(buffer.bytes)
     }
 
-    /// Appends the item with the space before it. False where the encoding is not known.
+    /// Appends the item. False where the encoding is not known.
     static func appendBinary(
         _ part: [UInt32],
         _ partial: OctetRange?,
@@ -49,7 +49,6 @@ extension FetchPlan {
     ) -> Bool {
         let content = binaryPart(part, structure, span)
         if case .unknownEncoding = content { return false }
-        output.append(.space)
         output.append("BINARY", binaryPart: part, offset: partial?.offset)
         output.append(.space)
         guard case .decoded(let bytes) = content else {
@@ -69,7 +68,7 @@ extension FetchPlan {
         return true
     }
 
-    /// Appends the item with the space before it. False where the encoding is not known.
+    /// Appends the item. False where the encoding is not known.
     static func appendBinarySize(
         _ part: [UInt32],
         _ structure: MessageStructure?,
@@ -82,7 +81,6 @@ extension FetchPlan {
         case .missing: size = 0
         case .decoded(let bytes): size = bytes.count
         }
-        output.append(.space)
         output.append("BINARY.SIZE", binaryPart: part)
         output.append(.space)
         output.append(decimal: size)
