@@ -126,7 +126,6 @@ extension Session {
         guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
         if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
-        output.appendFetch(UInt32(index + 1))
         var items = ByteBuffer()
         if plan.wantsUID {
             items.append(" UID ")
@@ -142,6 +141,8 @@ extension Session {
             items.append(decimal: rendered.size)
         }
         items.append(rendered.bytes)
+        if items.isEmpty { return }
+        output.appendFetch(UInt32(index + 1))
         output.append(items.bytes.dropFirst())
         output.append(")\r\n")
     }
