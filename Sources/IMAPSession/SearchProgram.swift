@@ -20,12 +20,16 @@ struct MessageFacts: Sendable {
     /// Nil where not looked up yet.
     var date: Int64?
     var size: Int64?
+    /// Nil where not known, or not needed.
+    var saveDate: Int64?
 }
 
 struct SearchProgram: Sendable {
     private let root: Node
     /// Whether some key needs dates, which are looked up together before the first round.
     let needsDates: Bool
+    /// Whether some key needs save dates.
+    let needsSaveDates: Bool
 
     private indirect enum Node: Sendable {
         case constant(Bool)
@@ -38,6 +42,7 @@ struct SearchProgram: Sendable {
         case keyword(Int, Bool)
         case recent(Bool)
         case date(DateComparison, Int)
+        case saveDate(DateComparison, Int)
         /// Whether the internal date lies at or before the time (RFC 5032 §3), or above it.
         case isOlder(Int64, Bool)
         case sentDate(DateComparison, Int)
@@ -46,6 +51,8 @@ struct SearchProgram: Sendable {
         case text(SearchText)
         case larger(Int64)
         case smaller(Int64)
+        case emailID([UInt8])
+        case threadID([UInt8])
     }
 
     /// - Parameters:
@@ -80,6 +87,7 @@ struct SearchProgram: Sendable {
         }
         root = try compiler.compile(key)
         needsDates = compiler.needsDates
+        needsSaveDates = compiler.needsSaveDates
     }
 
     private struct Compiler {
@@ -90,6 +98,7 @@ struct SearchProgram: Sendable {
         let isStrict: Bool
         var charset: Charset?
         var needsDates = false
+        var needsSaveDates = false
         let converter = CharsetConverter()
 
         mutating func compile(_ key: SearchKey) throws(CommandFailure) -> Node {
@@ -142,7 +151,14 @@ struct SearchProgram: Sendable {
             case .younger(let seconds):
                 needsDates = true
                 return .isOlder(WallTime.now.seconds - Int64(seconds), false)
-            case .uidAfter, .uidBefore, .saveDate, .saveDateSupported, .modSeq, .emailID, .threadID:
+            case .saveDate(let comparison, let day):
+                needsDates = true
+                needsSaveDates = true
+                return .saveDate(comparison, day.dayNumber)
+            case .saveDateSupported: return .constant(true)
+            case .emailID(let id): return .emailID(id)
+            case .threadID(let id): return .threadID(id)
+            case .uidAfter, .uidBefore, .modSeq:
                 throw .bad("Search key is not offered by this server")
             }
         }
@@ -236,6 +252,20 @@ struct SearchProgram: Sendable {
                 InternalDate(unixSeconds: date).localDate.dayNumber,
                 day
             )
+        case .saveDate(let comparison, let day):
+            guard let date = facts.saveDate ?? facts.date else { return nil }
+            return compare(
+                comparison,
+                InternalDate(unixSeconds: date).localDate.dayNumber,
+                day
+            )
+        case .emailID(let id):
+            guard let content else { return nil }
+            let date = content.0.date.seconds
+            return MessageIdentity.emailID(of: content.0.bytes.span, date: date) == id
+        case .threadID(let id):
+            guard let content else { return nil }
+            return MessageIdentity.threadID(of: content.0.bytes.span) == id
         case .isOlder(let time, let isOlder): return facts.date.map { ($0 <= time) == isOlder }
         case .larger(let size): return facts.size.map { $0 > size }
         case .smaller(let size): return facts.size.map { $0 < size }

@@ -140,6 +140,8 @@ extension Session {
             items.append(" RFC822.SIZE ")
             items.append(decimal: rendered.size)
         }
+        // Its name is another one since it was expunged.
+        if plan.wantsSaveDate { items.append(" SAVEDATE NIL") }
         items.append(rendered.bytes)
         if items.isEmpty { return }
         output.appendFetch(UInt32(index + 1))
@@ -375,9 +377,10 @@ extension Session {
     func isOffered(_ item: FetchItem) -> Bool {
         switch item {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
-            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize:
+            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize,
+            .emailID, .threadID, .saveDate, .preview:
             true
-        case .modSeq, .emailID, .threadID, .saveDate, .preview: false
+        case .modSeq: false
         }
     }
 }

@@ -85,6 +85,10 @@ extension Session {
         }
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
+        // RFC 8474 §4.2
+        if !mailbox.guid.isEmpty {
+            output.append(untagged: .ok, .mailboxID(mailbox.guid), "Lasting name")
+        }
         if revision == .rev2 { try await appendListed(mailbox.path) }
         return command.isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
@@ -139,10 +143,12 @@ extension Session {
         do throws(StoreError) {
             try await store.create(path)
             if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
+            // RFC 8474 §4.1; it has a name of its own once it was looked at.
+            let guid = try await store.open(path).guid
+            return Completion("Created", guid.isEmpty ? nil : .mailboxID(guid))
         } catch {
             throw CommandFailure(error)
         }
-        return Completion("Created")
     }
 
     //  delete = "DELETE" SP mailbox                                          RFC 9051 §6.3.5
@@ -262,7 +268,9 @@ extension Session {
             let sizes = await sizes(of: deleted.map { table.uids[$0] }, in: mailbox)
             return .number(sizes.reduce(0) { $0 &+ UInt64(max($1, 0)) })
         case .appendLimit: return .number(UInt64(Limits.appendBytesMax))
-        case .highestModSeq, .mailboxID:
+        // A mailbox that cannot be written to may have none.
+        case .mailboxID: return mailbox.guid.isEmpty ? nil : .objectID(mailbox.guid)
+        case .highestModSeq:
             throw .bad("Status item is not offered by this server")
         }
     }

@@ -174,7 +174,9 @@ extension Session {
                 beyond: hasBeyond ? table.beyond[uid] ?? [] : [],
                 isRecent: !recent.isEmpty && recent.contains(uid),
                 date: table.dates[row] == .min ? nil : table.dates[row],
-                size: table.sizes[row] < 0 ? nil : table.sizes[row]
+                size: table.sizes[row] < 0 ? nil : table.sizes[row],
+                saveDate: program.needsSaveDates
+                    ? SaveDate.seconds(inName: table.base(row)) : nil
             )
             switch program.evaluate(facts) {
             case true?: found.append(index)
