@@ -26,11 +26,11 @@ public struct SHA256 {
                 index &+= 1
             }
             guard blockCount == 64 else { return }
-            compress(block.span, at: 0)
+            Self.compress(block.span, at: 0, into: &state)
             blockCount = 0
         }
         while bytes.count &- index >= 64 {
-            compress(bytes, at: index)
+            Self.compress(bytes, at: index, into: &state)
             index &+= 64
         }
         while index < bytes.count {
@@ -59,21 +59,33 @@ public struct SHA256 {
     }
 
     private static let constants: [UInt32] = [
-        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
+        0xab1c5ed5,
+        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7,
+        0xc19bf174,
+        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc,
+        0x76f988da,
+        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351,
+        0x14292967,
+        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e,
+        0x92722c85,
+        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585,
+        0x106aa070,
+        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f,
+        0x682e6ff3,
+        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
+        0xc67178f2,
     ]
 
     private static func rotated(_ word: UInt32, _ count: UInt32) -> UInt32 {
         word >> count | word << (32 &- count)
     }
 
-    private mutating func compress(_ bytes: Span<UInt8>, at start: Int) {
+    private static func compress(
+        _ bytes: Span<UInt8>,
+        at start: Int,
+        into state: inout InlineArray<8, UInt32>
+    ) {
         var words = InlineArray<64, UInt32>(repeating: 0)
         for index in 0..<16 {
             let offset = start &+ index &* 4
@@ -84,18 +96,18 @@ public struct SHA256 {
         for index in 16..<64 {
             let early = words[index &- 15]
             let late = words[index &- 2]
-            let low = Self.rotated(early, 7) ^ Self.rotated(early, 18) ^ early >> 3
-            let high = Self.rotated(late, 17) ^ Self.rotated(late, 19) ^ late >> 10
+            let low = rotated(early, 7) ^ rotated(early, 18) ^ early >> 3
+            let high = rotated(late, 17) ^ rotated(late, 19) ^ late >> 10
             words[index] = words[index &- 16] &+ low &+ words[index &- 7] &+ high
         }
-        let table = Self.constants
-        let constants = table.span
+        let table = constants
+        let rounds = table.span
         var (a, b, c, d) = (state[0], state[1], state[2], state[3])
         var (e, f, g, h) = (state[4], state[5], state[6], state[7])
         for index in 0..<64 {
-            let high = Self.rotated(e, 6) ^ Self.rotated(e, 11) ^ Self.rotated(e, 25)
-            let first = h &+ high &+ (e & f ^ ~e & g) &+ constants[index] &+ words[index]
-            let low = Self.rotated(a, 2) ^ Self.rotated(a, 13) ^ Self.rotated(a, 22)
+            let high = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)
+            let first = h &+ high &+ (e & f ^ ~e & g) &+ rounds[index] &+ words[index]
+            let low = rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)
             let second = low &+ (a & b ^ a & c ^ b & c)
             (h, g, f, e) = (g, f, e, d &+ first)
             (d, c, b, a) = (c, b, a, first &+ second)

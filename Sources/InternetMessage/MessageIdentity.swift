@@ -34,7 +34,8 @@ package enum MessageIdentity {
             let value = field.value
             if roots.references == nil, name.count == 10, field.isNamed("references", in: bytes) {
                 roots.references = MessageIDs.parse(bytes, in: value).first
-            } else if roots.reply == nil, name.count == 11, field.isNamed("in-reply-to", in: bytes) {
+            } else if roots.reply == nil, name.count == 11, field.isNamed("in-reply-to", in: bytes)
+            {
                 roots.reply = MessageIDs.parse(bytes, in: value).first
             } else if roots.own == nil, name.count == 10, field.isNamed("message-id", in: bytes) {
                 roots.own = MessageIDs.parse(bytes, in: value).first
