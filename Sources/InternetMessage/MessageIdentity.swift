@@ -1,4 +1,4 @@
-package import Bytes
+import Bytes
 
 //  EMAILID and THREADID                                                      RFC 8474
 //
