@@ -63,7 +63,7 @@ extension Session {
             revision: revision,
             source: source
         ) { [weak self] in
-            guard let self, self.isIdling else { return }
+            guard let self, self.isIdling || self.notifier?.listens == true else { return }
             self.stream.interrupt()
         }
         do throws(StoreError) {
@@ -89,7 +89,7 @@ extension Session {
         if !mailbox.guid.isEmpty {
             output.append(untagged: .ok, .mailboxID(mailbox.guid), "Lasting name")
         }
-        if revision == .rev2 { try await appendListed(mailbox.path) }
+        if revision == .rev2 { try await appendListed(mailbox.path, supplied: command.mailbox) }
         return command.isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
     }
@@ -140,15 +140,18 @@ extension Session {
         if let use = uses.first, try await specialUses().values.contains(use) {
             throw .refused(.useAttribute, "Another mailbox has this use")
         }
+        notifier?.noteOwn([path])
+        let guid: [UInt8]
         do throws(StoreError) {
             try await store.create(path)
             if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
             // RFC 8474 §4.1; it has a name of its own once it was looked at.
-            let guid = try await store.open(path).guid
-            return Completion("Created", guid.isEmpty ? nil : .mailboxID(guid))
+            guid = try await store.open(path).guid
         } catch {
             throw CommandFailure(error)
         }
+        appendNormalized(name, path)
+        return Completion("Created", guid.isEmpty ? nil : .mailboxID(guid))
     }
 
     //  delete = "DELETE" SP mailbox                                          RFC 9051 §6.3.5
@@ -160,11 +163,13 @@ extension Session {
             if tree.entries[path] == nil, !tree.below(path).isEmpty {
                 throw .hasChildren
             }
+            notifier?.noteOwn([path])
             try await store.delete(path)
         } catch {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == path }
+        appendNormalized(name, path, isGone: true)
         return Completion("Deleted")
     }
 
@@ -176,6 +181,7 @@ extension Session {
         let oldPath = try path(old)
         let newPath = try pathToCreate(new)
         guard !newPath.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
+        notifier?.noteOwn([newPath])
         if oldPath.isInbox {
             let inbox = try await open(.inbox)
             do throws(StoreError) {
@@ -194,6 +200,7 @@ extension Session {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == oldPath || $0.isBelow(oldPath) }
+        appendNormalized(new, newPath)
         return Completion("Renamed")
     }
 
@@ -215,6 +222,7 @@ extension Session {
         do throws(StoreError) { try await store.setSubscribed(path, isSubscribed) } catch {
             throw CommandFailure(error)
         }
+        notifier?.noteOwnSubscription(path, isSubscribed)
         return isSubscribed ? Completion("Subscribed") : Completion("Unsubscribed")
     }
 
