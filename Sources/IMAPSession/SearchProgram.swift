@@ -20,6 +20,7 @@ struct MessageFacts: Sendable {
     /// Nil where not looked up yet.
     var date: Int64?
     var size: Int64?
+    var modseq: UInt64
     /// Nil where not known, or not needed.
     var saveDate: Int64?
 }
@@ -49,6 +50,7 @@ struct SearchProgram: Sendable {
         case field([UInt8], SearchText)
         case body(SearchText)
         case text(SearchText)
+        case modseq(UInt64)
         case larger(Int64)
         case smaller(Int64)
         case emailID([UInt8])
@@ -158,7 +160,8 @@ struct SearchProgram: Sendable {
             case .saveDateSupported: return .constant(true)
             case .emailID(let id): return .emailID(id)
             case .threadID(let id): return .threadID(id)
-            case .uidAfter, .uidBefore, .modSeq:
+            case .modSeq(let modseq): return .modseq(modseq.value)
+            case .uidAfter, .uidBefore:
                 throw .bad("Search key is not offered by this server")
             }
         }
@@ -267,6 +270,7 @@ struct SearchProgram: Sendable {
             guard let content else { return nil }
             return MessageIdentity.threadID(of: content.0.bytes.span) == id
         case .isOlder(let time, let isOlder): return facts.date.map { ($0 <= time) == isOlder }
+        case .modseq(let modseq): return facts.modseq >= modseq
         case .larger(let size): return facts.size.map { $0 > size }
         case .smaller(let size): return facts.size.map { $0 < size }
         case .sentDate(let comparison, let day):
