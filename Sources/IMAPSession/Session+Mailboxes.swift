@@ -88,6 +88,10 @@ extension Session {
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
         appendHighestModseq(view)
+        // RFC 8474 §4.2
+        if !mailbox.guid.isEmpty {
+            output.append(untagged: .ok, .mailboxID(mailbox.guid), "Lasting name")
+        }
         if revision == .rev2 { try await appendListed(mailbox.path, supplied: command.mailbox) }
         if let client = command.quickResync { try await resynchronize(client, view) }
         return command.isReadOnly
@@ -141,14 +145,17 @@ extension Session {
             throw .refused(.useAttribute, "Another mailbox has this use")
         }
         notifier?.noteOwn([path])
+        let guid: [UInt8]
         do throws(StoreError) {
             try await store.create(path)
             if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
+            // RFC 8474 §4.1; it has a name of its own once it was looked at.
+            guid = try await store.open(path).guid
         } catch {
             throw CommandFailure(error)
         }
         appendNormalized(name, path)
-        return Completion("Created")
+        return Completion("Created", guid.isEmpty ? nil : .mailboxID(guid))
     }
 
     //  delete = "DELETE" SP mailbox                                          RFC 9051 §6.3.5
@@ -274,8 +281,8 @@ extension Session {
             return .number(sizes.reduce(0) { $0 &+ UInt64(max($1, 0)) })
         case .appendLimit: return .number(UInt64(Limits.appendBytesMax))
         case .highestModSeq: return .number(await highestModseq(mailbox))
-        case .mailboxID:
-            throw .bad("Status item is not offered by this server")
+        // A mailbox that cannot be written to may have none.
+        case .mailboxID: return mailbox.guid.isEmpty ? nil : .objectID(mailbox.guid)
         }
     }
 
