@@ -349,6 +349,15 @@ package final class MailStore {
         _ path: MailboxPath,
         _ isSubscribed: Bool
     ) async throws(StoreError) {
+        try await setSubscribed([path], isSubscribed)
+    }
+
+    /// All of them in one change of the file.
+    package func setSubscribed(
+        _ paths: [MailboxPath],
+        _ isSubscribed: Bool
+    ) async throws(StoreError) {
+        if paths.isEmpty { return }
         await subscribing.enter()
         defer { subscribing.leave() }
         let root = root
@@ -358,7 +367,7 @@ package final class MailStore {
             let outcome: DotLock.Observation?
             do throws(MaildirError) {
                 outcome = try await context.pool.run { () throws(MaildirError) in
-                    try Self.changeSubscription(path, isSubscribed, root, owner)
+                    try Self.changeSubscriptions(paths, isSubscribed, root, owner)
                 }
             } catch {
                 context.logFailure(error, root)
@@ -378,8 +387,8 @@ package final class MailStore {
     }
 
     /// Nil when done; else who holds the lock.
-    private nonisolated static func changeSubscription(
-        _ path: MailboxPath,
+    private nonisolated static func changeSubscriptions(
+        _ paths: [MailboxPath],
         _ isSubscribed: Bool,
         _ root: Directory,
         _ owner: DotLock.Owner
@@ -394,19 +403,22 @@ package final class MailStore {
             case .acquired(let lock):
                 var list = try Subscriptions.load(root: root)
                 let tree = try system { () throws(SystemError) in try MailboxTree(root: root) }
-                let isChanged: Bool
-                if isSubscribed {
+                var isChanged = false
+                for path in paths {
+                    if !isSubscribed {
+                        if list.remove(path) { isChanged = true }
+                        continue
+                    }
                     do throws(MailboxNameRefusal) {
-                        isChanged = try list.add(
+                        let isNew = try list.add(
                             path,
                             directoryName: tree.entries[path]?.directoryName,
                             encoding: tree.encoding
                         )
+                        if isNew { isChanged = true }
                     } catch {
-                        isChanged = false
+                        // A name that cannot be written cannot be subscribed.
                     }
-                } else {
-                    isChanged = list.remove(path)
                 }
                 if isChanged { try list.store(lock) } else { _ = try? lock.release() }
                 return nil
