@@ -85,7 +85,9 @@ extension Session {
                     if let completion = try await take(events, piece, &upload) {
                         badCommands = 0
                         try await report(upload)
-                        output.append(tagged: tag ?? [], .ok, completion.code, completion.text)
+                        let highest = highestModseqCode(hasRoom: completion.code == nil)
+                        let code = completion.code ?? highest
+                        output.append(tagged: tag ?? [], .ok, code, completion.text)
                         return .handled
                     }
                 }
@@ -96,6 +98,7 @@ extension Session {
                 if case .closed = error { return .closed }
                 if case .bad = error { badCommands += 1 } else { badCommands = 0 }
                 try? await report(upload)
+                _ = highestModseqCode(hasRoom: false)
                 answer(error, tag ?? [])
                 return .handled
             }

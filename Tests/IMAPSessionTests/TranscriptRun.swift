@@ -339,6 +339,7 @@ final class TranscriptRun {
         }
         let (isUTF8, acceptsUTF8) = (client.session.isUTF8, client.session.acceptsUTF8)
         let isRev2 = client.session.revision == .rev2
+        let sync = client.session.sync
         client.stream.end()
         _ = await client.waitForEnd()
         // In turn: a crash, an end in order, and one so long after the last change that the next
@@ -352,6 +353,12 @@ final class TranscriptRun {
         next.start(tag: nil)
         if acceptsUTF8 { try await enable(next, "UTF8=ACCEPT") }
         if isRev2 { try await enable(next, "IMAP4rev2") }
+        if sync.quickResync {
+            try await enable(next, "QRESYNC")
+        } else if sync.condStore {
+            try await enable(next, "CONDSTORE")
+        }
+        if sync.uidOnly { try await enable(next, "UIDONLY") }
         if let (mailbox, isReadOnly) = selected {
             let wire = isUTF8 ? mailbox : ModifiedUTF7.encode(mailbox) ?? mailbox
             try await select(next, wire, isReadOnly)
