@@ -38,6 +38,8 @@ final class Notifier {
         var uidNext: UInt32
         /// Nil where flags are not told.
         var unseen: Int?
+        /// Nil for a client that does not know CONDSTORE.
+        var highestModseq: UInt64?
     }
 
     /// Of the selected mailbox.

@@ -60,6 +60,8 @@ package final class SelectedMailbox: MailboxObserver {
     var tracksArrivals = false
     /// Messages whose flags others changed, where these are not told now.
     private var pendingFlags: Set<UInt32> = []
+    /// The first of their modseqs, so that the client does not believe a newer one.
+    private var firstPendingFlagsModseq: UInt64 = .max
 
     init(
         _ mailbox: Mailbox,
@@ -149,7 +151,10 @@ package final class SelectedMailbox: MailboxObserver {
 
     /// Up to where the client was told of every change.
     var settledModseq: UInt64 {
-        pendingExpunges.isEmpty ? lastModseq : min(lastModseq, firstPendingModseq - 1)
+        var settled = lastModseq
+        if !pendingExpunges.isEmpty { settled = min(settled, firstPendingModseq - 1) }
+        if !pendingFlags.isEmpty { settled = min(settled, firstPendingFlagsModseq - 1) }
+        return settled
     }
 
     /// No change that was told is newer.
@@ -185,10 +190,17 @@ package final class SelectedMailbox: MailboxObserver {
         isChanged = events != .all
         var flagged = catchUp()
         if !pendingFlags.isEmpty || !events.contains(.flags) {
-            pendingFlags.formUnion(flagged)
+            let table = mailbox.table
+            for uid in flagged where pendingFlags.insert(uid).inserted {
+                guard let row = table.row(of: uid) else { continue }
+                firstPendingFlagsModseq = min(firstPendingFlagsModseq, table.modseqs[row])
+            }
             flagged = []
-            if events.contains(.flags) { flagged = pendingFlags.sorted() }
-            if events.contains(.flags) { pendingFlags = [] }
+            if events.contains(.flags) {
+                flagged = pendingFlags.sorted()
+                pendingFlags = []
+                firstPendingFlagsModseq = .max
+            }
         }
         if allowsExpunge, events.contains(.expunged) { reportExpunges(to: &output) }
         guard events.contains(.new) else { return }

@@ -36,7 +36,9 @@ extension Session {
         if status {
             for path in next.watch.paths.sorted(by: { store.naming.precedes($0, $1) })
             where path != selected?.mailbox.path {
-                if let state = await state(of: path) { tell(state, of: path, next, always: true) }
+                if let state = await state(of: path, isFirst: true) {
+                    tell(state, of: path, next, always: true)
+                }
                 try await flushIfLarge()
             }
         }
@@ -145,7 +147,10 @@ extension Session {
 
     /// The state of a mailbox that is not selected; nil where it went away, of which the tree tells,
     /// or cannot be looked at now.
-    private func state(of path: MailboxPath) async -> Notifier.Told? {
+    ///
+    /// - Parameter isFirst: whether it is told because NOTIFY SET STATUS asks: §3.1 wants
+    ///   HIGHESTMODSEQ then, also of a client that has not enabled CONDSTORE.
+    private func state(of path: MailboxPath, isFirst: Bool = false) async -> Notifier.Told? {
         guard let notifier, let mailbox = try? await store.open(path) else { return nil }
         do throws(StoreError) { try await mailbox.settleWork() } catch { return nil }
         let table = mailbox.table
@@ -155,7 +160,9 @@ extension Session {
             messages: table.count,
             uidNext: mailbox.uidNext,
             unseen: tellsFlags
-                ? table.uids.indices.count { !table.flags($0).contains(.seen) } : nil
+                ? table.uids.indices.count { !table.flags($0).contains(.seen) } : nil,
+            highestModseq: sync.condStore || isFirst && tellsFlags
+                ? await highestModseq(mailbox) : nil
         )
     }
 
@@ -167,7 +174,8 @@ extension Session {
         _ notifier: Notifier,
         always: Bool = false
     ) {
-        let before = notifier.told.updateValue(state, forKey: path)
+        var before = notifier.told.updateValue(state, forKey: path)
+        if state.highestModseq == nil { before?.highestModseq = nil }
         if before == state, !always { return }
         // A mailbox that has come, and nothing in it yet.
         if before == nil, !always, state.messages == 0, state.uidNext == 1 { return }
@@ -177,6 +185,7 @@ extension Session {
             (.uidValidity, .number(UInt64(state.uidValidity))),
         ]
         if let unseen = state.unseen { values.append((.unseen, .number(UInt64(unseen)))) }
+        if let modseq = state.highestModseq { values.append((.highestModSeq, .number(modseq))) }
         output.append(status: store.naming.name(of: path), values, mode)
     }
 }
