@@ -25,6 +25,10 @@ package enum Limits {
     /// Events that wait for an operation to end. Beyond it a scan tells the same for less memory.
     static let deferredEventsMax = 65_536
 
+    /// Names changed in one job from which on events are taken together (`Inotify.hold`): a push may
+    /// wait for some milliseconds then.
+    static let manyEvents = 32
+
     /// When work that failed (full disk, lock held) is tried again.
     static let retrySeconds = 5
 

@@ -47,6 +47,8 @@ extension Mailbox {
                 )
                 if request.isEmpty { return nil }
                 return { (disk, lock) throws(MaildirError) in try disk.admit(request, lock) }
+            } makesManyEvents: {
+                waiting.reduce(0) { $0 + $1.items.count } >= Limits.manyEvents
             } applying: {
                 apply($0)
                 result = $0
@@ -120,7 +122,7 @@ extension Mailbox {
         let name = context.names.next()
         let disk = disk
         do throws(SystemError) {
-            return try await context.pool.run { () throws(SystemError) in
+            return try await context.pool.run(.syncing) { () throws(SystemError) in
                 try StagedMessage(name, disk)
             }
         } catch {
@@ -131,7 +133,8 @@ extension Mailbox {
 
     package func write(_ bytes: [UInt8], to staged: StagedMessage) async throws(StoreError) {
         do throws(SystemError) {
-            try await context.pool.run { () throws(SystemError) in try staged.write(bytes) }
+            try await context.pool.run(.syncing) { () throws(SystemError) in try staged.write(bytes)
+            }
         } catch {
             context.logFailure(.system(error), disk.directory)
             throw StoreError(error)
@@ -141,7 +144,8 @@ extension Mailbox {
     /// Completes a staged message: content and date are on disk on return.
     package func finish(_ staged: StagedMessage, date: WallTime?) async throws(StoreError) {
         do throws(SystemError) {
-            try await context.pool.run { () throws(SystemError) in try staged.finish(date) }
+            try await context.pool.run(.syncing) { () throws(SystemError) in try staged.finish(date)
+            }
         } catch {
             context.logFailure(.system(error), disk.directory)
             throw StoreError(error)
@@ -149,6 +153,6 @@ extension Mailbox {
     }
 
     package func discard(_ staged: StagedMessage) async {
-        await context.pool.run { staged.discard() }
+        await context.pool.run(.syncing) { staged.discard() }
     }
 }

@@ -68,7 +68,7 @@ extension Mailbox {
     private func syncNames() async throws(StoreError) {
         let cur = disk.cur
         do throws(SystemError) {
-            try await context.pool.run { () throws(SystemError) in try cur.sync() }
+            try await context.pool.run(.syncing) { () throws(SystemError) in try cur.sync() }
         } catch {
             context.logFailure(.system(error), disk.directory)
             throw StoreError(error)
@@ -150,6 +150,8 @@ extension Mailbox {
             if changes.isEmpty { return nil }
             let jobs = changes
             return { (disk, lock) throws(MaildirError) in try disk.change(jobs[...], lock) }
+        } makesManyEvents: {
+            changes.count >= Limits.manyEvents
         } applying: { results in
             tried = results.count
             for (index, result) in results.enumerated() {
@@ -272,6 +274,8 @@ extension Mailbox {
                 if removals.isEmpty { return nil }
                 let jobs = removals
                 return { (disk, lock) throws(MaildirError) in disk.remove(jobs[...], lock) }
+            } makesManyEvents: {
+                removals.count >= Limits.manyEvents
             } applying: { results in
                 var rows: [Int] = []
                 for (removal, result) in zip(removals, results) {
@@ -314,7 +318,7 @@ extension Mailbox {
         let names = Array(released.values)
         let tmp = disk.tmp
         Task { [pool = context.pool] in
-            await pool.run { for name in names { try? tmp.unlink(name) } }
+            await pool.run(.syncing) { for name in names { try? tmp.unlink(name) } }
         }
     }
 
@@ -397,7 +401,7 @@ extension Mailbox {
         } catch {
             let staged = admissions.map(\.name)
             let tmp = target.disk.tmp
-            await context.pool.run { for name in staged { try? tmp.unlink(name) } }
+            await context.pool.run(.syncing) { for name in staged { try? tmp.unlink(name) } }
             throw error
         }
     }
@@ -421,7 +425,7 @@ extension Mailbox {
         }
         let list = plans
         let tmp = target.disk.tmp
-        let isStaged = await context.pool.run { () -> [Bool] in
+        let isStaged = await context.pool.run(.syncing) { () -> [Bool] in
             list.map { plan in
                 guard let plan else { return false }
                 let name = plan.admission.name
@@ -471,7 +475,7 @@ extension Mailbox {
             let admission = admission(of: row)
             let tmp = target.disk.tmp
             do throws(SystemError) {
-                try await context.pool.run { () throws(SystemError) in
+                try await context.pool.run(.syncing) { () throws(SystemError) in
                     let name = admission.name
                     try MailboxDisk.linkOrCopy(location.name, in: source, to: name, in: tmp)
                 }

@@ -61,7 +61,10 @@ package final class Mailbox {
     /// Whether files in `new/` are to be moved to `cur/`, and up to where that was done.
     var movesDue = false
     var movedUpTo: UInt32 = 0
-    var deferredEvents: [(event: FileEvent, isNew: Bool)] = []
+    var deferredEvents = DeferredEvents()
+    /// Whether the results of the operation that still has the turnstile are applied, so that events
+    /// need not wait for them.
+    private(set) var appliesEvents = false
     /// Expunged messages that a session still numbers: their file in `tmp/`.
     var ghosts: [UInt32: [UInt8]] = [:]
     var polling: TimerID?
@@ -101,6 +104,9 @@ package final class Mailbox {
 
     /// How many messages there are, those without a UID included.
     package var announcedCount: Int { table.count + arrivals.count }
+
+    /// The first message without \Seen.
+    package var firstUnseen: UInt32? { table.firstUnseenRow().map { table.uids[$0] } }
 
     /// Whether every message has its UID.
     package var isSettled: Bool { arrivals.isEmpty && !needsScan && suspects.isEmpty }
@@ -142,22 +148,33 @@ package final class Mailbox {
     ///
     /// - Parameters:
     ///   - prepare: makes the job from the state as it is then; nil where nothing is left to do.
+    ///   - makesManyEvents: whether the job will change so many names that the loop had better not be
+    ///     woken for each.
     ///   - unlocked: what to do instead where no lock can be made (a read-only filesystem).
     ///   - apply: takes over what the job did, before any event about it.
     func locked<Success: Sendable>(
         _ prepare: () -> Job<Success>?,
+        makesManyEvents: () -> Bool = { false },
         unlocked: (@Sendable (MailboxDisk, MaildirError) throws(MaildirError) -> Success)? = nil,
         applying apply: (Success) -> Void
     ) async throws(StoreError) {
         await turnstile.enter()
+        var holder: Inotify?
         defer {
             // Our own renames are events too. They are passed over now that their results are known;
             // and the kernel's queue must not fill up with them.
-            context.inotify?.drain()
             applyDeferredEvents()
+            appliesEvents = true
+            context.inotify?.drain()
+            appliesEvents = false
+            holder?.release()
             turnstile.leave()
         }
         guard let job = prepare() else { return }
+        if makesManyEvents() {
+            holder = context.inotify
+            holder?.hold()
+        }
         apply(try await run(job, unlocked))
     }
 
@@ -180,7 +197,7 @@ package final class Mailbox {
         while true {
             let attempt: Attempt<Success>
             do throws(MaildirError) {
-                attempt = try await context.pool.run { () throws(MaildirError) in
+                attempt = try await context.pool.run(.syncing) { () throws(MaildirError) in
                     try Self.attempt(job, unlocked, disk, owner)
                 }
             } catch {
@@ -259,7 +276,7 @@ package final class Mailbox {
         case .override:
             Log.warning("event=lock-overridden path=\(disk.directory.path.quotedForLog)")
             let directory = disk.directory
-            try? await context.pool.run { () throws(SystemError) in
+            try? await context.pool.run(.syncing) { () throws(SystemError) in
                 try DotLock.override(observation, UIDListFile.name, in: directory)
             }
             await EventLoop.sleep(milliseconds: DotLockPatience.pauseAfterOverride)
@@ -393,6 +410,8 @@ package final class Mailbox {
                 }
                 movedUpTo = last.uid
                 return { (disk, lock) throws(MaildirError) in disk.moveToCur(batch, lock) }
+            } makesManyEvents: {
+                true
             } applying: { moved in
                 for message in moved {
                     guard let row = table.row(of: message.uid) else { continue }

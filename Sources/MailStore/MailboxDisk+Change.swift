@@ -66,11 +66,17 @@ extension MailboxDisk {
                 if location.isNew || target != location.name {
                     try move(location.name, from: location.isNew ? new : cur, to: target)
                 }
-                let moved = FileLocation(isNew: false, name: target)
-                guard let newName = MessageName(target) else { return .gone }
-                var message = Self.found(moved, newName)
-                message.uid = change.uid
-                return .done(message)
+                let isRegular =
+                    flags.rest.isEmpty && name.layout.baseCount == name.layout.stemCount
+                return .done(
+                    FoundMessage(
+                        uid: change.uid,
+                        base: change.base,
+                        flags: flags.known,
+                        place: isRegular ? .cur : .irregular,
+                        location: isRegular ? nil : FileLocation(isNew: false, name: target)
+                    )
+                )
             } catch {
                 guard error.isMissing else { return .refused(StoreError(error)) }
             }

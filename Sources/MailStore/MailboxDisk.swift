@@ -97,11 +97,14 @@ package final class MailboxDisk: @unchecked Sendable {
         var postponed: MaildirError?
         var hasUnfinished = false
         var firstNewUID = list.nextUID
+        var rows: [(uid: UInt32, entry: Int32)] = []
         do throws(MaildirError) {
             try rescueBaseless(listing)
             try resolveDuplicates(&listing, match)
             for index in match.missing(list) { uidList.list?.remove(index) }
-            hasUnfinished = try assignUIDs(match, listing)
+            hasUnfinished = try assignUIDs(&match, listing)
+            // A rewrite of the list gives its records other indexes.
+            rows = match.rows(list)
             if !keywordsFile.keywords.beyondLetters.isEmpty {
                 let list = self.list
                 keywordsFile.keywords.keepBeyond { list.index(of: $0.span) != nil }
@@ -112,23 +115,24 @@ package final class MailboxDisk: @unchecked Sendable {
             // What is in the lists now only the files tell.
             try refreshListsOnly(known, because: error)
             (listing, match) = try survey(known)
+            rows = match.rows(list)
             firstNewUID = list.nextUID
             postponed = error
         }
-        return snapshot(listing, firstNewUID, hasUnfinished, postponed)
+        return snapshot(listing, rows, firstNewUID, hasUnfinished, postponed)
     }
 
     /// A scan without the lock, where none can be made: nothing is written, and who has no UID gets
     /// none.
     func look(_ known: Known?, because error: MaildirError) throws(MaildirError) -> Snapshot {
         try refreshListsOnly(known, because: error)
-        let (listing, _) = try survey(known)
-        return snapshot(listing, list.nextUID, false, error)
+        let (listing, match) = try survey(known)
+        return snapshot(listing, match.rows(list), list.nextUID, false, error)
     }
 
     /// The files, and which record each belongs to.
     func survey(_ known: Known?) throws(MaildirError) -> (Listing, Match) {
-        var listing = try Listing(new: new, cur: cur)
+        var listing = try Listing(new: new, cur: cur, capacity: list.liveCount)
         var match = Match(listing, list)
         if let known, forgetReturned(match, known) { match = Match(listing, list) }
         if match.hasMissing {
@@ -251,20 +255,25 @@ package final class MailboxDisk: @unchecked Sendable {
 
     /// Returns whether a file was left out because it seemed to have a writer still: its closing is
     /// an event, or it is looked at again.
-    func assignUIDs(_ match: Match, _ listing: Listing) throws(MaildirError) -> Bool {
+    func assignUIDs(_ match: inout Match, _ listing: Listing) throws(MaildirError) -> Bool {
+        if match.fresh.isEmpty { return false }
         var hasUnfinished = false
-        var bases: [[UInt8]] = []
-        bases.reserveCapacity(match.fresh.count)
+        var entries: [[UInt8]: Int] = [:]
         for index in match.fresh {
             switch completeness(listing.location(index)) {
             case .written, .unknown: hasUnfinished = true
-            case .complete: bases.append(listing.base(index))
+            case .complete:
+                let base = listing.base(index)
+                if entries[base] == nil { entries[base] = index }
             // Renamed since it was listed, or gone: the next look tells.
             case .gone: hasUnfinished = true
             }
         }
-        for base in MessageName.sortedByArrival(bases) where list.index(of: base.span) == nil {
-            try assignUID(base)
+        for base in MessageName.sortedByArrival(Array(entries.keys)) {
+            guard list.index(of: base.span) == nil, try assignUID(base) != nil,
+                let entry = entries[base]
+            else { continue }
+            match.assign(entry, list.recordCount - 1)
         }
         return hasUnfinished
     }
@@ -377,32 +386,43 @@ package final class MailboxDisk: @unchecked Sendable {
 
     func snapshot(
         _ listing: Listing,
+        _ rows: [(uid: UInt32, entry: Int32)],
         _ firstNewUID: UInt32,
         _ hasUnfinished: Bool,
         _ postponed: MaildirError?
     ) -> Snapshot {
-        let list = self.list
-        var entryOfRecord = [Int32](repeating: -1, count: list.recordCount)
-        for index in listing.entries.indices {
-            if let record = list.index(of: listing.baseSpan(index)) {
-                if entryOfRecord[record] < 0 { entryOfRecord[record] = Int32(index) }
-            }
-        }
+        let header = list.header
         let keywords = keywordsFile.keywords
+        let hasBeyond = !keywords.beyondLetters.isEmpty
         var messages = MessageTable()
+        messages.reserve(rows.count)
         // What a failed write left in the file is not for sure on the disk: nobody is told.
         let end = min(list.nextUID, uidList.doubtfulFrom ?? .max)
-        for record in 0..<list.recordCount where entryOfRecord[record] >= 0 && list.isLive(record) {
-            if list.uid(record) >= end { break }
-            let message = listing.message(Int(entryOfRecord[record]), uid: list.uid(record))
-            messages.append(message, modseq: 0)
-            let beyond = keywords.beyond(message.base)
-            if !beyond.isEmpty { messages.beyond[message.uid] = beyond }
+        for (uid, number) in rows {
+            if uid >= end { break }
+            let index = Int(number)
+            let entry = listing.entries[index]
+            let place: Place = entry.isRegular ? (entry.isNew ? .new : .cur) : .irregular
+            messages.append(
+                uid: uid,
+                flags: FlagLetters.Known(rawValue: entry.flags),
+                place: place,
+                isLink: entry.isLink,
+                base: listing.baseSpan(index),
+                location: place == .irregular ? listing.location(index) : nil,
+                modseq: 0
+            )
+            if hasBeyond {
+                let beyond = keywords.beyond(listing.base(index))
+                if !beyond.isEmpty { messages.beyond[uid] = beyond }
+            }
         }
+        // Here it keeps nobody waiting; on the loop it would.
+        messages.indexNames()
         return Snapshot(
-            uidValidity: list.header.uidValidity,
+            uidValidity: header.uidValidity,
             nextUID: end,
-            guid: list.header.guid ?? [],
+            guid: header.guid ?? [],
             messages: messages,
             keywords: keywords,
             firstNewUID: firstNewUID,
