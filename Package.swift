@@ -64,7 +64,7 @@ let package = Package(
         // Engines
         layer(
             "IMAPSession",
-            on: ["Bytes", "Posix", "IMAPWire", "InternetMessage", "MailStore"]
+            on: ["Bytes", "Posix", "IMAPWire", "InternetMessage", "MailStore", "CZlib"]
         ),
         layer("IMAPLogin", on: ["Bytes", "Posix", "Privsep"]),
         layer("TLS", on: ["Bytes", "Posix", "Privsep", "COpenSSL"]),

@@ -24,6 +24,26 @@ package enum Limits {
     /// Messages handed to one job: bounds what is rendered ahead of a slow reader.
     static let renderCountMax = 64
 
+    /// What a client hears of a command that runs is at most this far apart.     RFC 9585 §4
+    static let progressMilliseconds = 10_000
+
+    /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
+    static let multiSearchCountMax = 10_000
+
     /// BAD commands in a row before the connection is closed: a client that is lost stays so.
     static let badCommandsMax = 50
+
+    /// How long a session that waits keeps what it compresses with: long enough for a client's next
+    /// command of the same errand.
+    static let compressionRestSeconds = 3
+
+    /// Compressors and decompressors in use in a process, some 50 KB each. Beyond it a session that
+    /// waits gives its own up at once.
+    static let activeCompressionsMax = 32
+
+    /// Compressed input taken from the stream at once.
+    static let compressedBytesMax = 16 << 10
+
+    /// Reads in a row that decompress to nothing, before others are let run.
+    static let emptyReadsMax = 16
 }

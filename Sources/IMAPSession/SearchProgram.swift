@@ -52,22 +52,25 @@ struct SearchProgram: Sendable {
     ///   - count: of messages, which `*` means among sequence numbers.
     ///   - lastUID: which `*` means among UIDs.
     ///   - saved: the UIDs that `$` means, ascending.
+    ///   - isStrict: whether a sequence number that is not there is BAD; else it is nothing.
     init(
         _ key: SearchKey,
         charset name: [UInt8]?,
         keywords: Keywords,
         count: Int,
         lastUID: UInt32,
-        saved: [UInt32]
+        saved: [UInt32],
+        isStrict: Bool = true
     ) throws(CommandFailure) {
         var compiler = Compiler(
             keywords: keywords,
             count: UInt32(count),
             lastUID: lastUID,
-            saved: saved
+            saved: saved,
+            isStrict: isStrict
         )
         if let name {
-            guard let charset = Charset(name) else {
+            guard let charset = Charset(name), compiler.converter.has(charset) else {
                 throw .refused(
                     .badCharset([[UInt8]("US-ASCII"), [UInt8]("UTF-8")]),
                     "Charset is not known"
@@ -84,6 +87,7 @@ struct SearchProgram: Sendable {
         let count: UInt32
         let lastUID: UInt32
         let saved: [UInt32]
+        let isStrict: Bool
         var charset: Charset?
         var needsDates = false
         let converter = CharsetConverter()
@@ -99,8 +103,10 @@ struct SearchProgram: Sendable {
                 guard let ranges = set.resolved(largest: count) else {
                     return .uid(RangeBuilder(saved).ranges)
                 }
-                if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
-                guard set.largestNumber <= count else { throw .bad("No such message") }
+                if isStrict {
+                    if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
+                    guard set.largestNumber <= count else { throw .bad("No such message") }
+                }
                 return .sequence(ranges)
             case .uid(let set):
                 return .uid(set.resolved(largest: lastUID) ?? RangeBuilder(saved).ranges)
@@ -148,14 +154,10 @@ struct SearchProgram: Sendable {
         }
 
         private func prepare(_ text: [UInt8]) throws(CommandFailure) -> SearchText {
-            guard let charset, text.contains(where: { $0 >= 0x80 }) else {
-                return SearchText(text)
-            }
-            if charset == .utf8, !UTF8Text.isValid(text.span) {
-                throw .bad("Text is not in the charset")
-            }
-            var converted: [UInt8] = []
-            guard converter.append(text.span, in: charset, to: &converted) else {
+            guard let charset else { return SearchText(text) }
+            // ASCII is ASCII, but where escapes or pairs of octets make something else of it.
+            if charset.extendsASCII, text.allSatisfy({ $0 < 0x80 }) { return SearchText(text) }
+            guard let converted = converter.convertWhole(text.span, in: charset) else {
                 throw .bad("Text is not in the charset")
             }
             return SearchText(converted)

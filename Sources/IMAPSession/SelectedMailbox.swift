@@ -15,6 +15,8 @@ package import Posix
 package final class SelectedMailbox: MailboxObserver {
     let mailbox: Mailbox
     let isReadOnly: Bool
+    /// In rev2 nothing is `\Recent`, and what is told unasked names its UID.   RFC 9051 §7.5.2
+    private let revision: Revision
     /// Marks this session's own changes in the mailbox's log.
     let source: UInt32
     private let wake: () -> Void
@@ -35,9 +37,16 @@ package final class SelectedMailbox: MailboxObserver {
     private var flagTexts: [UInt32: [UInt8]] = [:]
     private var isChanged = true
 
-    init(_ mailbox: Mailbox, isReadOnly: Bool, source: UInt32, wake: @escaping () -> Void) {
+    init(
+        _ mailbox: Mailbox,
+        isReadOnly: Bool,
+        revision: Revision,
+        source: UInt32,
+        wake: @escaping () -> Void
+    ) {
         self.mailbox = mailbox
         self.isReadOnly = isReadOnly
+        self.revision = revision
         self.source = source
         self.wake = wake
         mailbox.add(self, isWriter: !isReadOnly)
@@ -91,7 +100,7 @@ package final class SelectedMailbox: MailboxObserver {
     }
 
     private func takeRecent(_ candidates: Set<UInt32>) {
-        if candidates.isEmpty { return }
+        if candidates.isEmpty || revision == .rev2 { return }
         recent.formUnion(isReadOnly ? candidates : mailbox.claimRecent())
     }
 
@@ -122,7 +131,7 @@ package final class SelectedMailbox: MailboxObserver {
         for uid in flagged {
             guard let index = index(of: uid), let row = table.row(of: uid) else { continue }
             output.appendFetch(UInt32(index + 1))
-            if withUID {
+            if withUID || revision == .rev2 {
                 output.append("UID ")
                 output.append(decimal: uid)
                 output.append(.space)
@@ -193,6 +202,7 @@ package final class SelectedMailbox: MailboxObserver {
                 announced -= 1
             }
         }
+        if revision == .rev2 { return }
         takeRecent(mailbox.unclaimedRecent.filter { index(of: $0) != nil })
         if recent.count != toldRecent {
             toldRecent = recent.count

@@ -37,6 +37,8 @@ extension Session {
             return .handled
         }
         guard case .command(let command)? = events.first else { return .needsBuffering }
+        noteStart(of: command)
+        defer { running = nil }
         do throws(CommandFailure) {
             let completion = try await append(command, events, header, count, &grammar)
             report(after: command.body)
@@ -102,7 +104,7 @@ extension Session {
         case .plain:
             if header.isBinary { throw .bad("Binary literals are not offered by this server") }
         case .utf8:
-            guard isUTF8 else { throw .bad("UTF8=ACCEPT is not enabled") }
+            guard acceptsUTF8 else { throw .bad("UTF8=ACCEPT is not enabled") }
         case .catenate: throw .bad("CATENATE is not offered by this server")
         }
         guard header.count > 0 else { throw .refused(.cannot, "Message is empty") }

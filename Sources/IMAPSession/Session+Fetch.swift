@@ -15,15 +15,17 @@ extension Session {
         for item in command.items where !item.isOffered {
             throw .bad("Fetch item is not offered by this server")
         }
-        guard command.changedSince == nil, !command.vanished, command.partial == nil else {
+        guard command.changedSince == nil, !command.vanished else {
             throw .bad("Fetch modifier is not offered by this server")
         }
         let view = try await settledView()
         view.reportKeywords(to: &output)
         let plan = FetchPlan(command, isUTF8: isUTF8)
-        let ranges = try indexes(command.set, command.kind, view)
+        var ranges = try indexes(command.set, command.kind, view)
+        if let partial = command.partial { ranges = partial.window(on: ranges) }
         let setsSeen = plan.setsSeen && !view.isReadOnly
         var state = FetchState()
+        progress.begin(ranges.reduce(0) { $0 + $1.count })
         for range in ranges {
             if plan.needsContent || setsSeen {
                 try await fetchContent(range, plan, setsSeen, view, &state)
@@ -79,12 +81,14 @@ extension Session {
                 if plan.wantsSize { _ = await sizes(of: uids, in: view.mailbox) }
                 if plan.wantsDate { await view.mailbox.loadDates(uids) }
             }
+            let start = index
             var ghost: UInt32?
             (index, ghost) = appendSummaries(index..<end, plan, view)
             if let ghost {
                 try await fetchGhost(index, ghost, plan, view, &state)
                 index += 1
             }
+            progress.done += index - start
             try await flushIfLarge()
         }
     }
@@ -185,6 +189,7 @@ extension Session {
                 try await flushIfLarge()
             }
             index += max(rendered.count, 1)
+            progress.done += max(rendered.count, 1)
         }
     }
 

@@ -126,6 +126,33 @@ extension Session {
         return Completion("Listed")
     }
 
+    /// `* LIST` for a mailbox that exists, as SELECT answers it in rev2.       RFC 9051 §6.3.2
+    func appendListed(_ path: MailboxPath) async throws(CommandFailure) {
+        let (tree, uses): (MailboxTree, [MailboxPath: SpecialUse])
+        do throws(StoreError) {
+            tree = try await store.tree()
+            uses = Self.uses(tree, stored: try await store.storedUses())
+        } catch {
+            throw CommandFailure(error)
+        }
+        let listed = Listed(exists: true, use: uses[path])
+        let command = ListCommand(reference: MailboxName([]), patterns: [])
+        output.append(
+            "LIST",
+            ListResponse(
+                attributes: attributes(
+                    listed,
+                    path,
+                    command,
+                    parents(of: tree).contains(path)
+                ),
+                separator: store.naming.separator,
+                name: store.naming.name(of: path)
+            ),
+            mode
+        )
+    }
+
     /// The names that the selection options choose, in order, with those parents that only have
     /// children: they show to `%`.
     private func collect(
@@ -216,7 +243,8 @@ extension Session {
     ) -> [ListAttribute] {
         var attributes: [ListAttribute] = []
         if !listed.exists {
-            attributes.append(command.isExtended ? .nonExistent : .noSelect)
+            let isKnown = command.isExtended || revision == .rev2
+            attributes.append(isKnown ? .nonExistent : .noSelect)
         }
         attributes.append(hasChildren ? .hasChildren : .hasNoChildren)
         let showsSubscribed =

@@ -49,14 +49,18 @@ extension Session {
     //
     //  A failed SELECT leaves no mailbox selected.
     func select(_ command: SelectCommand) async throws(CommandFailure) -> Completion {
-        selected?.close()
-        selected = nil
+        if let view = selected {
+            view.close()
+            selected = nil
+            output.append(untagged: .ok, .closed, "Previous mailbox closed")
+        }
         saved = []
         if command.quickResync != nil { throw .bad("QRESYNC is not offered by this server") }
         let mailbox = try await open(try path(command.mailbox))
         let view = SelectedMailbox(
             mailbox,
             isReadOnly: command.isReadOnly,
+            revision: revision,
             source: source
         ) { [weak self] in
             guard let self, self.isIdling else { return }
@@ -73,12 +77,15 @@ extension Session {
         selected = view
         view.appendFlagLists(to: &output)
         output.append(untagged: UInt32(view.uids.count), "EXISTS")
-        output.append(untagged: UInt32(view.recent.count), "RECENT")
-        if let unseen = firstUnseen(view) {
-            output.append(untagged: .ok, .unseen(SequenceNumber(unseen)), "First unseen")
+        if revision == .rev1 {
+            output.append(untagged: UInt32(view.recent.count), "RECENT")
+            if let unseen = firstUnseen(view) {
+                output.append(untagged: .ok, .unseen(SequenceNumber(unseen)), "First unseen")
+            }
         }
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
+        if revision == .rev2 { try await appendListed(mailbox.path) }
         return command.isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
     }

@@ -11,24 +11,33 @@ extension Session {
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let numbers = found.map { number($0, command.kind, view) }
-        guard let returns = command.returns else {
+        guard let returns = command.returns ?? impliedReturn else {
             output.append("SEARCH", numbers: numbers)
             return Completion("Searched")
         }
-        if returns.save { saved = Self.savedPart(found.map { view.uids[$0] }, returns) }
+        if returns.save { saved = returns.saved(of: found.map { view.uids[$0] }) }
         // RFC 5182 §2.1: SAVE alone is answered by nothing.
-        if returns.min || returns.max || returns.count || returns.all {
-            answer(returns, numbers, tag, isUID: command.kind == .uid)
-        }
+        if returns.isAnswered { answer(returns, numbers, tag, isUID: command.kind == .uid) }
         return Completion("Searched")
     }
 
+    /// In rev2 SEARCH without RETURN is answered by ESEARCH too.              RFC 9051 §6.4.4
+    private var impliedReturn: SearchReturn? {
+        guard revision == .rev2 else { return nil }
+        var returns = SearchReturn()
+        returns.all = true
+        return returns
+    }
+
     /// The indexes of the messages that a search program finds, ascending.
+    ///
+    /// - Parameter isStrict: whether a sequence number that is not there is BAD; else it is nothing.
     func find(
         _ key: SearchKey,
         _ charset: [UInt8]?,
         _ returns: SearchReturn?,
-        _ view: SelectedMailbox
+        _ view: SelectedMailbox,
+        isStrict: Bool = true
     ) async throws(CommandFailure) -> [Int] {
         if let returns, !returns.isOffered {
             throw .bad("Search return option is not offered by this server")
@@ -40,7 +49,8 @@ extension Session {
                 keywords: view.mailbox.keywords,
                 count: view.numberCount,
                 lastUID: view.uids.last ?? 0,
-                saved: saved
+                saved: view === selected ? saved : [],
+                isStrict: isStrict
             )
             if program.needsDates { await view.mailbox.loadDates(view.uids) }
             return try await matches(program, view)
@@ -51,27 +61,51 @@ extension Session {
         }
     }
 
-    /// What `$` stands for: all that was found, or with MIN or MAX those.     RFC 5182 §2.4
-    private static func savedPart(_ uids: [UInt32], _ returns: SearchReturn) -> [UInt32] {
-        if returns.all || returns.count || !(returns.min || returns.max) { return uids }
-        var part: [UInt32] = []
-        if returns.min, let first = uids.first { part.append(first) }
-        if returns.max, let last = uids.last, last != part.first { part.append(last) }
-        return part
-    }
-
     func number(_ index: Int, _ kind: NumberKind, _ view: SelectedMailbox) -> UInt32 {
         kind == .uid ? view.uids[index] : UInt32(index + 1)
     }
 
     /// ESEARCH, for SEARCH and SORT with RETURN. The numbers are in the order of the result.
     func answer(_ returns: SearchReturn, _ numbers: [UInt32], _ tag: [UInt8], isUID: Bool) {
+        output.append(response(returns, numbers, tag, isUID: isUID), mode)
+    }
+
+    func response(
+        _ returns: SearchReturn,
+        _ numbers: [UInt32],
+        _ tag: [UInt8],
+        isUID: Bool
+    ) -> ESearchResponse {
         var response = ESearchResponse(tag: tag, isUID: isUID)
         if returns.min { response.min = numbers.first }
         if returns.max { response.max = numbers.last }
         if returns.count { response.count = UInt32(numbers.count) }
         if returns.all { response.all = RangeBuilder(numbers).ranges }
-        output.append(response, mode)
+        if let range = returns.partial {
+            let window = numbers[range.indices(count: numbers.count)]
+            response.partial = .init(range: range, result: RangeBuilder(window).ranges)
+        }
+        return response
+    }
+
+    /// Throws what is wrong with a search that needs no mailbox to see it.
+    func check(
+        _ key: SearchKey,
+        _ charset: [UInt8]?,
+        _ returns: SearchReturn
+    ) throws(CommandFailure) {
+        guard returns.isOffered else {
+            throw .bad("Search return option is not offered by this server")
+        }
+        _ = try SearchProgram(
+            key,
+            charset: charset,
+            keywords: Keywords(),
+            count: 0,
+            lastUID: 0,
+            saved: [],
+            isStrict: false
+        )
     }
 
     /// The indexes of the messages that match, ascending.
@@ -135,6 +169,7 @@ extension Session {
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
         var left = unknown[...]
+        progress.begin(unknown.count)
         while !left.isEmpty {
             let batch = Array(left.prefix(256))
             var factsByUID: [UInt32: MessageFacts] = [:]
@@ -157,6 +192,7 @@ extension Session {
                 }
             }
             left = left.dropFirst(max(results.count, 1))
+            progress.done = unknown.count - left.count
             if isEnding { throw .closed }
         }
         return found
@@ -165,7 +201,5 @@ extension Session {
 
 extension SearchReturn {
     /// What is not finished is refused.
-    fileprivate var isOffered: Bool {
-        !update && !context && !relevancy && partial == nil
-    }
+    fileprivate var isOffered: Bool { !update && !context && !relevancy }
 }

@@ -18,7 +18,8 @@ extension Session {
             output.append("SORT", numbers: numbers)
             return Completion("Sorted")
         }
-        answer(returns, numbers, tag, isUID: command.kind == .uid)
+        if returns.save { saved = returns.saved(of: facts.map { view.uids[$0.index] }) }
+        if returns.isAnswered { answer(returns, numbers, tag, isUID: command.kind == .uid) }
         return Completion("Sorted")
     }
 
@@ -34,7 +35,8 @@ extension Session {
         switch command.algorithm {
         case .orderedSubject: forest = ThreadForest(orderedSubject: messages)
         case .references: forest = ThreadForest(references: messages)
-        case .refs, .unknown: throw .bad("Thread algorithm is not offered by this server")
+        case .refs: forest = ThreadForest(refs: messages)
+        case .unknown: throw .bad("Thread algorithm is not offered by this server")
         }
         output.append("* THREAD")
         if !messages.isEmpty { output.append(.space) }
@@ -52,6 +54,7 @@ extension Session {
         var values: [Value] = []
         values.reserveCapacity(found.count)
         var left = found[...]
+        progress.begin(found.count)
         while !left.isEmpty {
             let batch = Array(left.prefix(256))
             let uids = batch.map { view.uids[$0] }
@@ -69,6 +72,7 @@ extension Session {
                 }
             }
             left = left.dropFirst(max(results.count, 1))
+            progress.done = found.count - left.count
             if isEnding { throw .closed }
         }
         return values

@@ -25,11 +25,18 @@ extension Session {
     //  What is unknown is left out without a word (mutt asks for what is not offered).
     func enable(_ names: [[UInt8]]) throws(CommandFailure) -> Completion {
         var enabled: [Capability] = []
-        for name in names where name.equalsIgnoringCase("UTF8=ACCEPT") && !isUTF8 {
-            // RFC 6855 §3: not in the selected state.
-            guard selected == nil else { throw .bad("Not while a mailbox is selected") }
-            isUTF8 = true
-            enabled.append(.utf8Accept)
+        for name in names {
+            if name.equalsIgnoringCase("UTF8=ACCEPT"), !acceptsUTF8 {
+                // RFC 6855 §3: not in the selected state.
+                guard selected == nil else { throw .bad("Not while a mailbox is selected") }
+                acceptsUTF8 = true
+                enabled.append(.utf8Accept)
+            } else if name.equalsIgnoringCase("IMAP4rev2"), revision == .rev1 {
+                // RFC 9051 §6.3.1: what has been told of the mailbox would change its form.
+                guard selected == nil else { throw .bad("Not while a mailbox is selected") }
+                revision = .rev2
+                enabled.append(.imap4rev2)
+            }
         }
         output.append(enabled: enabled)
         return Completion("Enabled")
@@ -42,6 +49,8 @@ extension Session {
     func idle() async throws(CommandFailure) -> Completion {
         isIdling = true
         defer { isIdling = false }
+        // It makes no progress; it keeps alive by itself.
+        running = nil
         selected?.mailbox.drainEvents()
         output.append(continuation: "idling")
         reportInIdle()

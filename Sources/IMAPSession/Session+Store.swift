@@ -25,7 +25,12 @@ extension Session {
         let delta = FlagsDelta(mode: mode, system: system, keywords: keywords)
         var outcomes: [StoreOutcome]
         do throws(StoreError) {
-            outcomes = try await view.mailbox.store(uids, delta, source: source)
+            outcomes = try await view.mailbox.store(
+                uids,
+                delta,
+                source: source,
+                progress: progress
+            )
         } catch {
             throw CommandFailure(error)
         }
@@ -112,7 +117,8 @@ extension Session {
                 uids,
                 source: source,
                 by: view,
-                onlyDeleted: onlyDeleted
+                onlyDeleted: onlyDeleted,
+                progress: progress
             )
             if let failure = result.failure { throw failure }
         } catch {
@@ -144,7 +150,9 @@ extension Session {
         }
         guard !uids.isEmpty else { return Completion("No messages") }
         let copies: [UInt32]
-        do throws(StoreError) { copies = try await view.mailbox.copy(uids, to: target) } catch {
+        do throws(StoreError) {
+            copies = try await view.mailbox.copy(uids, to: target, progress: progress)
+        } catch {
             throw CommandFailure(error)
         }
         let code = ResponseCode.copyUID(

@@ -15,7 +15,8 @@ package import Posix
 
 @EventLoop
 package final class Session {
-    let stream: any ByteStream
+    /// Changes once: COMPRESS lays a layer over it.
+    var stream: any ByteStream
     let store: MailStore
     let identity: SessionIdentity
     var input: [UInt8] = []
@@ -23,15 +24,30 @@ package final class Session {
     var output = ByteBuffer()
     var framer = CommandFramer(limits: .afterLogin)
     var selected: SelectedMailbox?
+    /// Rev1 until ENABLE IMAP4rev2.
+    var revision = Revision.rev1
     /// After ENABLE UTF8=ACCEPT.
-    var isUTF8 = false
+    var acceptsUTF8 = false
+    /// Whether names and headers go over the wire in UTF-8.
+    var isUTF8: Bool { acceptsUTF8 || revision == .rev2 }
     var isIdling = false
+    /// COMPRESS was answered OK; what follows is compressed.
+    var wantsCompression = false
     /// The UIDs that `$` stands for, ascending.                               RFC 5182
     var saved: [UInt32] = []
     /// What the client is reading piece by piece.
     var piecewise: Piecewise?
     /// In a row.
     var badCommands = 0
+    /// The command in progress, and how far it is: see `Session+Progress`.
+    var running: Running?
+    let progress = WorkProgress()
+    var progressTimer: TimerID?
+    var progressMilliseconds = Limits.progressMilliseconds
+    var isWriting = false
+    /// Sends output beside the command that runs.
+    var telling: Task<Void, Never>?
+    var multiSearchCountMax = Limits.multiSearchCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
     var isEnding: Bool { ending != nil }
@@ -76,7 +92,7 @@ package final class Session {
         selected?.close()
         selected = nil
         if let ending, !isLoggedOut { output.append(untagged: .bye, .unavailable, ending) }
-        try? await stream.write(output.bytes)
+        try? await flush()
         stream.close()
     }
 
@@ -98,6 +114,7 @@ package final class Session {
                 let parsed = parse(count)
                 consume(count)
                 await run(parsed)
+                if wantsCompression { try await beginCompression() }
                 try await flushIfLarge()
                 if badCommands >= Limits.badCommandsMax { ending = "Too many bad commands" }
             case .literal(let header, let count): try await literal(header, count)
@@ -159,9 +176,21 @@ package final class Session {
     }
 
     func flush() async throws(CommandFailure) {
-        guard !output.isEmpty else { return }
+        // What is being sent already goes first.
+        while let telling { await telling.value }
+        guard await writeOutput() else { throw .closed }
+    }
+
+    /// Sends what there is. False where the client is gone. Nobody else writes meanwhile.
+    @discardableResult
+    func writeOutput() async -> Bool {
+        guard !output.isEmpty else { return true }
+        isWriting = true
+        defer { isWriting = false }
         let bytes = output.take()
-        do throws(StreamClosed) { try await stream.write(bytes) } catch { throw .closed }
+        do throws(StreamClosed) { try await stream.write(bytes) } catch { return false }
+        running?.heard = .now
+        return true
     }
 
     /// Called inside long answers: the loop is given back, and the client's pace is kept.
@@ -233,6 +262,8 @@ package final class Session {
             EventLoop.cancel(ended.timer)
             piecewise = nil
         }
+        noteStart(of: command)
+        defer { running = nil }
         do throws(CommandFailure) {
             let completion =
                 if case .idle = command.body { try await idle() } else {
@@ -305,6 +336,7 @@ package final class Session {
                 throw .refused(.readOnly, "Mailbox is opened read-only")
             }
         }
+        if revision == .rev2, body.isLeftOutOfRev2 { throw .bad("Not a part of IMAP4rev2") }
         switch body {
         case .capability:
             output.append(capabilities: Self.capabilities)
@@ -347,14 +379,17 @@ package final class Session {
         case .search(let search): return try await self.search(search, tag: command.tag)
         case .sort(let sort): return try await self.sort(sort, tag: command.tag)
         case .thread(let thread): return try await self.thread(thread)
+        case .multiSearch(let search):
+            return try await multiSearch(search, tag: command.tag)
         case .copy(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: true)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
-        case .compress, .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
-            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language, .multiSearch,
+        case .compress(let algorithm): return try compress(algorithm)
+        case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
+            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language,
             .unauthenticate, .replace, .cancelUpdate:
             throw .bad("Command is not offered by this server")
         }

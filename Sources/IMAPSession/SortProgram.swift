@@ -101,6 +101,7 @@ extension ThreadMessage {
         self.init(
             number: number,
             date: date ?? content.date.seconds,
+            received: content.date.seconds,
             subject: CaseFold.shared.folded(subject?.text ?? []),
             isReply: subject?.isReply ?? false,
             messageID: fields.messageID.flatMap { MessageIDs.parse(span, in: $0).first },

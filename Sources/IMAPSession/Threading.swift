@@ -1,6 +1,6 @@
 import Bytes
 
-//  THREAD, as a pure function                                                RFC 5256 §3, §4
+//  THREAD, as a pure function                       RFC 5256 §3, §4, draft-ietf-morg-inthread §5
 //
 //  Containers stand in an array and name each other by index. Nothing calls itself: a hostile mailbox
 //  can hold a chain of replies as long as it has messages.
@@ -11,6 +11,8 @@ struct ThreadMessage: Sendable {
     var number: UInt32
     /// The sent date in seconds, or the internal date where there is none.
     var date: Int64
+    /// The internal date in seconds.
+    var received: Int64
     /// Folded base subject.
     var subject: [UInt8]
     var isReply: Bool
@@ -62,6 +64,37 @@ struct ThreadForest {
             containers[index].children = sorted(containers[index].children)
         }
         roots = sorted(roots)
+    }
+
+    // MARK: REFS
+
+    /// As REFERENCES, but subjects join nothing (no step 5), and threads are in the order of their
+    /// latest internal date (for step 4): what was written to last comes last.
+    init(refs messages: [ThreadMessage]) {
+        self.messages = messages
+        link()
+        roots = containers.indices.filter { containers[$0].parent < 0 }
+        prune()
+        for index in containers.indices where containers[index].children.count > 1 {
+            containers[index].children = sorted(containers[index].children)
+        }
+        roots = roots.map { (root: $0, latest: latest($0)) }
+            .sorted { $0.latest < $1.latest }
+            .map(\.root)
+    }
+
+    /// The last message of a thread to come in, as a key to sort by.
+    private func latest(_ root: Int) -> (received: Int64, number: UInt32) {
+        var latest: (received: Int64, number: UInt32) = (.min, 0)
+        var stack = [root]
+        while let index = stack.popLast() {
+            stack += containers[index].children
+            let message = containers[index].message
+            guard message >= 0 else { continue }
+            let own = (messages[message].received, messages[message].number)
+            if latest < own { latest = own }
+        }
+        return latest
     }
 
     /// Step 1: parents by Message-ID.

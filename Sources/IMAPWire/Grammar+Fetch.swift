@@ -229,7 +229,7 @@ extension Grammar {
     //  fetch-modifier  =/ "PARTIAL" SP partial-range                         RFC 9394 §4
     //
     //  VANISHED needs UID FETCH and CHANGEDSINCE; that it needs QRESYNC enabled, the session
-    //  checks.
+    //  checks. PARTIAL needs UID FETCH (RFC 9394 §3.3).
     private static func fetchModifiers(
         into command: inout FetchCommand,
         _ cursor: inout ByteCursor
@@ -242,7 +242,7 @@ extension Grammar {
                 command.changedSince = try modSeq(&cursor)
             } else if acceptWord("VANISHED", &cursor) {
                 command.vanished = true
-            } else if acceptWord("PARTIAL", &cursor) {
+            } else if command.partial == nil, acceptWord("PARTIAL", &cursor) {
                 try space(&cursor)
                 command.partial = try partialRange(&cursor)
             } else {
@@ -252,6 +252,9 @@ extension Grammar {
         try close(&cursor)
         guard !command.vanished || (command.kind == .uid && command.changedSince != nil) else {
             throw SyntaxError(at: start, expected: "UID and CHANGEDSINCE with VANISHED")
+        }
+        guard command.partial == nil || command.kind == .uid else {
+            throw SyntaxError(at: start, expected: "UID with PARTIAL")
         }
     }
 }

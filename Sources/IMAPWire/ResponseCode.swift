@@ -151,12 +151,17 @@ package enum ResponseCode: Hashable, Sendable {
             output.append(" SubscriptionChange MailboxMetadataChange ServerMetadataChange)")
         case .inProgress(let tag, let done, let goal):
             output.append("INPROGRESS (")
-            output.append(quoted: tag)
+            // RFC 9585 §4: a bracket in the tag would end the code.
+            if tag.contains(UInt8(ascii: "]")) {
+                output.append("NIL")
+            } else {
+                output.append(quoted: tag)
+            }
             output.append(.space)
             if let done { output.append(decimal: done) } else { output.append("NIL") }
             output.append(.space)
-            // RFC 9585 §5: a goal only with a state, and above zero.
-            if done != nil, let goal, goal > 0 {
+            // RFC 9585 §4: a goal only with a state, and above it.
+            if let done, let goal, goal > done {
                 output.append(decimal: goal)
             } else {
                 output.append("NIL")

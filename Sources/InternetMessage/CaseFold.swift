@@ -4,7 +4,9 @@ import Bytes
 //
 //  Each scalar is titlecased and then fully decomposed, so that case, accents written as one or as
 //  two scalars, ligatures and full-width letters make no difference. ASCII letters end in lower
-//  case here (the RFC leaves a few in title case, which only makes equal texts differ).
+//  case here, all of them: the RFC's own steps leave `ﬁ` and the `ž` of `ǆ` in lower case, where
+//  `FI` and `DŽ` do not find them. What it finds is found here too. Where texts are put in order
+//  (`folded`), letters are upper case as in the RFC.
 //
 //  The table is text, because a Swift array literal of its size takes the compiler minutes:
 //  `1e9b>1e60.307` maps one scalar to two; `430>410*20` maps 0x20 scalars from 430 on; with `+`

@@ -167,6 +167,26 @@ package final class CharsetConverter {
         return true
     }
 
+    /// Whether the host can convert from it: iconv's charsets are files of the system.
+    package func has(_ charset: Charset) -> Bool {
+        guard case .other = charset else { return true }
+        return descriptor(of: charset) != nil
+    }
+
+    /// The text in UTF-8; nil where some of it has no meaning in the charset.
+    package func convertWhole(_ text: Span<UInt8>, in charset: Charset) -> [UInt8]? {
+        switch charset {
+        case .utf8: return UTF8Text.isValid(text) ? text.array : nil
+        case .ascii, .latin1, .other:
+            var converted: [UInt8] = []
+            guard append(text, in: charset, to: &converted) else { return nil }
+            // What has no meaning has become U+FFFD.
+            let mark: [UInt8] = [0xEF, 0xBF, 0xBD]
+            let found = converted.span.offset(ofLowercased: mark.span, in: 0..<converted.count)
+            return found == nil ? converted : nil
+        }
+    }
+
     /// Starts a text that is converted piece by piece.
     func begin(_ charset: Charset) {
         if case .other = charset { descriptor(of: charset)?.reset() }

@@ -38,11 +38,15 @@ package struct AddressSortKey: Sendable, Equatable {
 
 extension CaseFold {
     /// The folded form of UTF-8 text: two texts are equal under i;unicode-casemap if these are, and
-    /// come in the order of these bytes.
+    /// come in the order of these bytes. So ASCII letters are upper case, before `[` and `_`.
     package func folded(_ text: [UInt8]) -> [UInt8] {
         var output: [UInt8] = []
         let span = text.span
         append(span, in: 0..<span.count, to: &output)
+        for index in output.indices {
+            let byte = output[index]
+            if byte >= UInt8(ascii: "a"), byte <= UInt8(ascii: "z") { output[index] = byte - 32 }
+        }
         return output
     }
 }

@@ -48,8 +48,10 @@ extension Mailbox {
     package func store(
         _ uids: [UInt32],
         _ delta: FlagsDelta,
-        source: UInt32
+        source: UInt32,
+        progress: WorkProgress? = nil
     ) async throws(StoreError) -> [StoreOutcome] {
+        progress?.begin(uids.count)
         let masks = try await resolve(delta)
         var outcomes: [StoreOutcome] = []
         outcomes.reserveCapacity(uids.count)
@@ -58,6 +60,7 @@ extension Mailbox {
             let end = min(next + Limits.lockBatchMax, uids.count)
             try await storeBatch(uids[next..<end], delta.mode, masks, source, &outcomes)
             next = outcomes.count
+            progress?.done = next
             await EventLoop.yield()
         }
         if outcomes.contains(.changed) { try await syncNames() }
@@ -245,8 +248,10 @@ extension Mailbox {
         _ uids: [UInt32],
         source: UInt32,
         by session: (any MailboxObserver)? = nil,
-        onlyDeleted: Bool = false
+        onlyDeleted: Bool = false,
+        progress: WorkProgress? = nil
     ) async throws(StoreError) -> (gone: [UInt32], failure: StoreError?) {
+        progress?.begin(uids.count)
         var gone: [UInt32] = []
         var failure: StoreError?
         var left = uids[...]
@@ -296,6 +301,7 @@ extension Mailbox {
                 }
             }
             left = left[next...]
+            progress?.done = uids.count - left.count
             notify()
             await EventLoop.yield()
         }
@@ -386,8 +392,10 @@ extension Mailbox {
     /// - Returns: the new UIDs, in the order of `uids`.
     package func copy(
         _ uids: [UInt32],
-        to target: Mailbox
+        to target: Mailbox,
+        progress: WorkProgress? = nil
     ) async throws(StoreError) -> [UInt32] {
+        progress?.begin(uids.count)
         guard !target.isGone else { throw .noSuchMailbox }
         var admissions: [MailboxDisk.Admission] = []
         do throws(StoreError) {
@@ -396,6 +404,7 @@ extension Mailbox {
                 let batch = left.prefix(Limits.lockBatchMax)
                 try await stageCopies(of: batch, in: target, &admissions)
                 left = left.dropFirst(batch.count)
+                progress?.done = uids.count - left.count
             }
             return try await target.admit(admissions)
         } catch {

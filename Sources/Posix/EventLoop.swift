@@ -109,7 +109,7 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
 
     /// How long nothing happens before memory is given back to the system: most processes wait for
     /// somebody nearly all of the time, and what their start or the last command took need not stay.
-    private static let restMilliseconds: CInt = 3_000
+    private static let restMilliseconds: CInt = 1_000
     /// Whether memory was given back since anything happened.
     private var isResting = false
 

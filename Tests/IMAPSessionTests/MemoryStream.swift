@@ -1,5 +1,7 @@
 import Posix
 
+@testable import IMAPSession
+
 /// A client's connection in memory: what the test sends is read by the session, what the session
 /// writes is taken by the test.
 @EventLoop
@@ -19,14 +21,22 @@ final class MemoryStream: ByteStream {
     private let arrival = Signal()
     private let departure = Signal()
     private let room = Signal()
+    private var compressor: Deflater?
+    private var decompressor: Inflater?
 
     init(readBytesMax: Int = .max) { self.readBytesMax = readBytesMax }
 
     // MARK: The client's side
 
     func send(_ bytes: some Sequence<UInt8>) {
-        input.append(contentsOf: bytes)
+        input.append(contentsOf: compressor?.compress(Array(bytes)[...]) ?? Array(bytes))
         arrival.fire()
+    }
+
+    /// The client was told that COMPRESS is OK.
+    func compress() {
+        compressor = Deflater()
+        decompressor = Inflater()
     }
 
     /// The client closes its end.
@@ -84,7 +94,18 @@ final class MemoryStream: ByteStream {
     func write(_ bytes: [UInt8]) async throws(StreamClosed) {
         while isStalled, !isClosed { await room.wait() }
         guard !isClosed else { throw StreamClosed() }
-        output.append(contentsOf: bytes)
+        if let decompressor {
+            var start = 0
+            while start < bytes.count || decompressor.mayHaveMore {
+                do throws(Inflater.Broken) {
+                    _ = try decompressor.inflate(bytes, from: &start, into: &output, max: 4_096)
+                } catch {
+                    throw StreamClosed()
+                }
+            }
+        } else {
+            output.append(contentsOf: bytes)
+        }
         departure.fire()
     }
 

@@ -1,4 +1,5 @@
 import Foundation
+import IMAPWire
 
 //  A conversation as a file                                                  Tests/Transcripts
 //
@@ -24,11 +25,17 @@ import Foundation
 //  `{}` is the size of the block that follows. A block's lines end in CRLF (in a message or file: LF),
 //  but for one that ends in a backslash, which has no end. `\x80` is an octet, everywhere.
 //
+//  Each transcript is run in rev1 and, with ENABLE IMAP4rev2 in front, in rev2. What differs always in the
+//  same way is not written down (`RevisionRules`); what else differs is marked with the revision it
+//  is for, `A1>`, `A1<`, `A2>`, `A2<`. `# run: no-rev2` leaves rev2 out; with `# run: no-rev1` all is in
+//  rev2, and written down as it is.
+//
 //  External actions, as another program does them: `deliver`, `flags INBOX m1 S`,
 //  `rename INBOX m1 cur/1700000001.m1.host:2,Sz`, `remove INBOX m1`, `file PATH` with a block,
 //  `mailbox NAME`, `remove-mailbox NAME`, `move-mailbox OLD NEW`, `remove-file PATH`. `disk INBOX/cur
 //  …` asserts the names there, in order; `check <a> < <b>` compares numbers that were bound; `closed
-//  A` asserts that the server has ended the connection. `pause` lets a command begin, and wait for what
+//  A` asserts that the server has ended the connection; from `compress A` on its connection is
+//  compressed, as COMPRESS has been answered OK. `pause` lets a command begin, and wait for what
 //  keeps it waiting.
 
 struct Transcript {
@@ -72,6 +79,7 @@ struct Transcript {
         case disk(String, [[UInt8]])
         case check([UInt8], [UInt8])
         case closed(String)
+        case compress(String)
         case pause
     }
 
@@ -79,6 +87,8 @@ struct Transcript {
         var kind: Kind
         /// Lines of the file, from 0.
         var lines: Range<Int>
+        /// Nil for both.
+        var revision: Revision?
     }
 
     var name: String
@@ -103,7 +113,7 @@ struct Transcript {
         guard sessions.count == 1 else { return false }
         return !steps.contains {
             switch $0.kind {
-            case .action, .closed, .pause: true
+            case .action, .closed, .compress, .pause: true
             default: false
             }
         }
@@ -162,9 +172,11 @@ struct Transcript {
             }
         }
         if trimmed.isEmpty || trimmed.hasPrefix("#") { return }
-        if let (session, mark, rest) = Self.exchange(line) {
-            let kind = try exchange(session, mark, rest, &reader)
-            steps.append(Step(kind: kind, lines: start..<reader.index))
+        if let first = Self.exchange(line) {
+            let kind = try exchange(first, &reader)
+            steps.append(
+                Step(kind: kind, lines: start..<reader.index, revision: first.revision)
+            )
             return
         }
         let words = trimmed.split(separator: " ").map(String.init)
@@ -206,6 +218,7 @@ struct Transcript {
         case "check":
             guard words.count == 4, words[2] == "<" else { throw Malformed(description: "check") }
             step(.check(Array(words[1].utf8), Array(words[3].utf8)), reader)
+        case "compress": step(.compress(words[1]), reader)
         case "closed": step(.closed(words[1]), reader)
         case "pause": step(.pause, reader)
         case "unordered": try unordered(start, &reader)
@@ -213,24 +226,39 @@ struct Transcript {
         }
     }
 
-    /// `A> rest`, `A< rest`, `A<... rest`.
-    private static func exchange(_ line: String) -> (session: String, mark: String, rest: String)? {
+    private struct Exchange {
+        var session: String
+        var revision: Revision?
+        var mark: String
+        var rest: String
+    }
+
+    /// `A> rest`, `A< rest`, `A<... rest`, `A2< rest`.
+    private static func exchange(_ line: String) -> Exchange? {
         guard let first = line.first, first.isUppercase, first.isASCII else { return nil }
-        let tail = line.dropFirst()
+        var tail = line.dropFirst()
+        var revision: Revision?
+        if tail.first == "1" || tail.first == "2" {
+            revision = tail.removeFirst() == "1" ? .rev1 : .rev2
+        }
         for mark in [">...", "<...", ">", "<"] where tail.hasPrefix(mark) {
             var rest = tail.dropFirst(mark.count)
             if rest.first == " " { rest = rest.dropFirst() }
-            return (String(first), mark, String(rest))
+            return Exchange(
+                session: String(first),
+                revision: revision,
+                mark: mark,
+                rest: String(rest)
+            )
         }
         return nil
     }
 
     private mutating func exchange(
-        _ session: String,
-        _ mark: String,
-        _ rest: String,
+        _ first: Exchange,
         _ reader: inout Reader
     ) throws -> Kind {
+        let (session, mark, rest) = (first.session, first.mark, first.rest)
         guard sessions.contains(session) else { throw Malformed(description: "no such session") }
         guard mark == ">" || mark == "<" else { throw Malformed(description: "no literal before") }
         var texts = [Self.unescaped(rest)]
@@ -239,7 +267,9 @@ struct Transcript {
             let block = reader.block(lineEnd: "\r\n")
             let isOpen = texts[texts.count - 1].last == UInt8(ascii: "}")
             let next = reader.peek.flatMap(Self.exchange)
-            let goesOn = next?.session == session && next?.mark == mark + "..."
+            let goesOn =
+                next?.session == session && next?.mark == mark + "..."
+                && next?.revision == first.revision
             guard block != nil || (goesOn && isOpen) else { break }
             literals.append(block)
             guard goesOn, let next else {
@@ -256,10 +286,10 @@ struct Transcript {
     private mutating func unordered(_ start: Int, _ reader: inout Reader) throws {
         var patterns: [(String, ResponsePattern)] = []
         while let line = reader.next(), line.trimmingCharacters(in: .whitespaces) != "end" {
-            guard let (session, mark, rest) = Self.exchange(line),
-                case .expect(_, let pattern) = try exchange(session, mark, rest, &reader)
-            else { throw Malformed(description: "unordered holds expectations") }
-            patterns.append((session, pattern))
+            guard let first = Self.exchange(line), first.revision == nil,
+                case .expect(_, let pattern) = try exchange(first, &reader)
+            else { throw Malformed(description: "unordered holds expectations for both revisions") }
+            patterns.append((first.session, pattern))
         }
         steps.append(Step(kind: .unordered(patterns), lines: start..<reader.index))
     }

@@ -9,6 +9,8 @@ final class TranscriptRewriting {
     private var next: Int
     private var actual: [(session: String, line: ResponseLine)] = []
     private var patterns: [(pattern: ResponsePattern, text: [String])] = []
+    /// Lines for the other revision, and behind how many expectations they stood.
+    private var others: [(place: Int, text: [String])] = []
     private var bindings: [String: [UInt8]] = [:]
     private var validities: [String: String] = [:]
 
@@ -30,17 +32,28 @@ final class TranscriptRewriting {
         next = max(next, step.lines.upperBound)
     }
 
+    /// A line for the other revision stays where it is among the others.
+    func other(_ step: Transcript.Step) {
+        others.append((patterns.count, Array(transcript.lines[step.lines])))
+        next = max(next, step.lines.upperBound)
+    }
+
     func add(_ session: String, _ line: ResponseLine) { actual.append((session, line)) }
 
     /// Writes what came since the last command.
     func flush() {
         for (index, entry) in actual.enumerated() {
+            while let other = others.first, other.place <= index {
+                output += others.removeFirst().text
+            }
             if index < patterns.count, patterns[index].pattern.matches(entry.line, &bindings) {
                 output += patterns[index].text
             } else {
                 output += format(entry.session, entry.line)
             }
         }
+        for other in others { output += other.text }
+        others = []
         actual = []
         patterns = []
     }

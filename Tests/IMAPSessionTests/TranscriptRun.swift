@@ -27,8 +27,15 @@ enum Way: String, CaseIterable, Sendable {
         }
     }
 
-    func applies(to transcript: Transcript) -> Bool {
+    func applies(to transcript: Transcript, _ revision: Revision) -> Bool {
         if transcript.optOuts.contains(optOut) { return false }
+        switch revision {
+        case .rev1: if transcript.optOuts.contains("rev1") { return false }
+        case .rev2:
+            if transcript.optOuts.contains("rev2") || transcript.isFirstLogin { return false }
+            // The ways differ in what both revisions share.
+            if self != .whole, !transcript.optOuts.contains("rev1") { return false }
+        }
         return switch self {
         case .whole, .byteByByte: true
         case .pipelined, .restarted: transcript.isPlain
@@ -41,6 +48,9 @@ enum Way: String, CaseIterable, Sendable {
 final class TranscriptRun {
     let transcript: Transcript
     let way: Way
+    let revision: Revision
+    /// The rules by session, where the expectations are not written down as they are in rev2.
+    private var rules: [String: RevisionRules] = [:]
     private let maildir: TestMaildir
     private var store: MailStore
     private var clients: [String: Client] = [:]
@@ -94,9 +104,13 @@ final class TranscriptRun {
         }
     }
 
-    init(_ transcript: Transcript, _ way: Way) async throws {
+    init(_ transcript: Transcript, _ way: Way, _ revision: Revision) async throws {
         self.transcript = transcript
         self.way = way
+        self.revision = revision
+        if revision == .rev2, !transcript.optOuts.contains("rev1") {
+            for name in transcript.sessions { rules[name] = RevisionRules() }
+        }
         maildir = try TestMaildir()
         for mailbox in transcript.mailboxes {
             try maildir.make(mailbox.name)
@@ -131,7 +145,8 @@ final class TranscriptRun {
             index += 1
             if way == .pipelined, isLeftOutWhenPipelined(step, index) { continue }
             if rewriting == nil {
-                try await perform(step)
+                guard step.revision == nil || step.revision == revision else { continue }
+                try await perform(step, index - 1)
             } else {
                 try await performAndRewrite(step)
             }
@@ -163,12 +178,21 @@ final class TranscriptRun {
             let client = Client(stream, store)
             clients[name] = client
             client.start(tag: transcript.isFirstLogin ? Array("a0".utf8) : nil)
+            if revision == .rev2 { try await enable(client, "IMAP4rev2") }
         }
         guard let (mailbox, isReadOnly) = transcript.selects else { return }
         for name in transcript.sessions {
             guard let client = clients[name] else { continue }
-            try await select(client, Array(mailbox.utf8), isReadOnly)
+            let wire = Array(mailbox.utf8)
+            let name = revision == .rev2 ? ModifiedUTF7.decode(wire) ?? wire : wire
+            try await select(client, name, isReadOnly)
         }
+    }
+
+    /// ENABLE without a word in the transcript.
+    private func enable(_ client: Client, _ name: String) async throws {
+        client.stream.send(Array("enable ENABLE \(name)\r\n".utf8))
+        try await expectOK(client, "enable")
     }
 
     /// Selects without a word in the transcript.
@@ -189,12 +213,23 @@ final class TranscriptRun {
         throw Transcript.Malformed(description: "\(tag) fails")
     }
 
-    private func perform(_ step: Transcript.Step) async throws {
+    /// What the rules for rev2 have to know, where they hold.
+    private func context(
+        _ index: Int,
+        _ name: String,
+        _ step: Transcript.Step
+    ) -> RevisionRules.Context? {
+        guard step.revision == nil, rules[name] != nil else { return nil }
+        return transcript.context(index, name, revision)
+    }
+
+    private func perform(_ step: Transcript.Step, _ index: Int) async throws {
         switch step.kind {
         case .send(let name, let texts, let literals):
             if way != .pipelined { try await send(name, texts, literals, step) }
-        case .expect(let name, let pattern): try await expect(name, [pattern], step)
-        case .unordered(let patterns): try await unordered(patterns, step)
+        case .expect(let name, let pattern):
+            try await expect(name, pattern, step, context(index, name, step))
+        case .unordered(let patterns): try await unordered(patterns, step, index)
         case .action(let action):
             try maildir.perform(action)
             try await settle()
@@ -206,6 +241,7 @@ final class TranscriptRun {
             guard let first = numbers[0], let second = numbers[1], first < second else {
                 return fail(step, "not so: \(numbers)")
             }
+        case .compress(let name): clients[name]?.stream.compress()
         case .pause: await EventLoop.sleep(milliseconds: 100)
         case .closed(let name):
             guard let client = clients[name] else { return }
@@ -295,7 +331,8 @@ final class TranscriptRun {
         let selected = client.session.selected.map {
             (store.naming.name(of: $0.mailbox.path), $0.isReadOnly)
         }
-        let isUTF8 = client.session.isUTF8
+        let (isUTF8, acceptsUTF8) = (client.session.isUTF8, client.session.acceptsUTF8)
+        let isRev2 = client.session.revision == .rev2
         client.stream.end()
         _ = await client.waitForEnd()
         store.close()
@@ -303,10 +340,8 @@ final class TranscriptRun {
         let next = Client(MemoryStream(), store)
         clients[name] = next
         next.start(tag: nil)
-        if isUTF8 {
-            next.stream.send(Array("enable ENABLE UTF8=ACCEPT\r\n".utf8))
-            try await expectOK(next, "enable")
-        }
+        if acceptsUTF8 { try await enable(next, "UTF8=ACCEPT") }
+        if isRev2 { try await enable(next, "IMAP4rev2") }
         if let (mailbox, isReadOnly) = selected {
             let wire = isUTF8 ? mailbox : ModifiedUTF7.encode(mailbox) ?? mailbox
             try await select(next, wire, isReadOnly)
@@ -318,24 +353,44 @@ final class TranscriptRun {
 
     private func expect(
         _ name: String,
-        _ patterns: [ResponsePattern],
-        _ step: Transcript.Step
+        _ pattern: ResponsePattern,
+        _ step: Transcript.Step,
+        _ context: RevisionRules.Context?
     ) async throws {
         guard let client = clients[name] else { return }
-        for pattern in patterns {
-            if way == .restarted, Self.isRecent(pattern) { continue }
+        if way == .restarted, Self.isRecent(pattern) { return }
+        var expected = way == .restarted ? pattern.withoutRecent : pattern
+        if let context {
+            guard let changed = RevisionRules.expected(expected, context) else { return }
+            expected = changed
+        }
+        while true {
             guard let line = await next(client) else {
                 return fail(
                     step,
                     "nothing comes; left: \(Transcript.escaped(client.stream.pending))"
                 )
             }
-            let expected = way == .restarted ? pattern.withoutRecent : pattern
-            if !expected.matches(line, &bindings) {
+            if let context, rules[name]?.takes(line, expected, context) == true { continue }
+            if !matches(expected, line, context) {
                 let rest = Transcript.escaped(client.stream.pending)
                 return fail(step, "came: \(line.description)\n  then: \(rest)")
             }
+            if let context, let complaint = rules[name]?.complaint(line, context) {
+                return fail(step, "came: \(line.description)\n  in rev2: \(complaint)")
+            }
+            return
         }
+    }
+
+    private func matches(
+        _ expected: ResponsePattern,
+        _ line: ResponseLine,
+        _ context: RevisionRules.Context?
+    ) -> Bool {
+        if expected.matches(line, &bindings) { return true }
+        guard context != nil, let bare = RevisionRules.withoutUID(line) else { return false }
+        return expected.matches(bare, &bindings)
     }
 
     /// The next response; when restarted, without what tells of \Recent, which no restart keeps.
@@ -361,16 +416,23 @@ final class TranscriptRun {
 
     private func unordered(
         _ patterns: [(String, ResponsePattern)],
-        _ step: Transcript.Step
+        _ step: Transcript.Step,
+        _ index: Int
     ) async throws {
         var left = patterns
+        var contexts: [String: RevisionRules.Context] = [:]
+        for name in Set(patterns.map(\.0)) { contexts[name] = context(index, name, step) }
+        left = left.compactMap { name, pattern in
+            guard let context = contexts[name] else { return (name, pattern) }
+            return RevisionRules.expected(pattern, context).map { (name, $0) }
+        }
         while let name = left.first?.0 {
             guard let client = clients[name], let line = await next(client) else {
                 return fail(step, "\(left.count) of them do not come")
             }
             guard
                 let index = left.firstIndex(where: {
-                    $0.0 == name && $0.1.matches(line, &bindings)
+                    $0.0 == name && matches($0.1, line, contexts[name])
                 })
             else { return fail(step, "came: \(line.description)") }
             left.remove(at: index)
@@ -426,7 +488,9 @@ final class TranscriptRun {
     /// Everything at once, answers to come.
     private func sendAll() {
         for step in transcript.steps {
-            guard case .send(let name, let texts, let literals) = step.kind else { continue }
+            guard case .send(let name, let texts, let literals) = step.kind,
+                step.revision == nil || step.revision == revision
+            else { continue }
             let pieces = command(texts, literals)
             for (index, piece) in pieces.enumerated() where index % 2 == 0 {
                 if index / 2 < literals.count, literals[index / 2] != nil,
@@ -451,6 +515,9 @@ final class TranscriptRun {
 
     private func performAndRewrite(_ step: Transcript.Step) async throws {
         guard let rewriting else { return }
+        guard step.revision == nil || step.revision == revision else {
+            return rewriting.other(step)
+        }
         switch step.kind {
         case .expect(_, let pattern):
             // What came was taken behind the command; the old line is kept where it fits.
@@ -472,11 +539,15 @@ final class TranscriptRun {
         case .action:
             rewriting.flush()
             rewriting.keep(step)
-            try await perform(step)
+            try await perform(step, 0)
             await collectIdle(except: "")
         case .disk(let directory, _):
             rewriting.flush()
             rewriting.disk(directory, try maildir.names(directory), step)
+        case .compress:
+            rewriting.flush()
+            rewriting.keep(step)
+            try await perform(step, 0)
         case .check, .closed, .pause:
             rewriting.flush()
             rewriting.keep(step)

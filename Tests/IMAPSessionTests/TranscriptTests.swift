@@ -1,4 +1,5 @@
 import Foundation
+import IMAPWire
 import Posix
 import Testing
 
@@ -11,7 +12,8 @@ struct TranscriptTests {
     struct Case: CustomTestStringConvertible, Sendable {
         var name: String
         var way: Way
-        var testDescription: String { "\(name), \(way.rawValue)" }
+        var revision: Revision
+        var testDescription: String { "\(name), \(way.rawValue), \(revision)" }
     }
 
     static let directory = URL(fileURLWithPath: #filePath)
@@ -36,8 +38,11 @@ struct TranscriptTests {
         for name in names where !isFiltered || name.hasPrefix(mode) {
             // What cannot be read fails when it is run.
             let transcript = try? transcript(name)
-            for way in Way.allCases where transcript.map(way.applies) ?? (way == .whole) {
-                cases.append(Case(name: name, way: way))
+            for revision in [Revision.rev1, .rev2] {
+                for way in Way.allCases
+                where transcript.map({ way.applies(to: $0, revision) }) ?? (way == .whole) {
+                    cases.append(Case(name: name, way: way, revision: revision))
+                }
             }
         }
         return cases
@@ -47,7 +52,7 @@ struct TranscriptTests {
     func conversation(_ entry: Case) async throws {
         let transcript = try Self.transcript(entry.name)
         let failures = try await EventLoop.test {
-            let run = try await TranscriptRun(transcript, entry.way)
+            let run = try await TranscriptRun(transcript, entry.way, entry.revision)
             try await run.run()
             return run.failures
         }
@@ -61,7 +66,8 @@ struct TranscriptTests {
         for name in Self.names where name.hasPrefix(chosen) {
             let transcript = try Self.transcript(name)
             let (text, failures) = try await EventLoop.test {
-                let run = try await TranscriptRun(transcript, .whole)
+                let revision: Revision = transcript.optOuts.contains("rev1") ? .rev2 : .rev1
+                let run = try await TranscriptRun(transcript, .whole, revision)
                 let rewriting = TranscriptRewriting(transcript)
                 run.rewriting = rewriting
                 try await run.run()

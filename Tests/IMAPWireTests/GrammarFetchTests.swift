@@ -107,10 +107,11 @@ struct GrammarFetchTests {
             "FETCH 1 BODY[4294967296]", "FETCH 1 RFC822.PEEK", "FETCH 1 PREVIEW (SLOW)",
             "FETCH 1 PREVIEW ()", "FETCH 1 FLAGS ()", "FETCH 1 FLAGS (FOO)",
             "FETCH 1 FLAGS (CHANGEDSINCE)", "FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)",
-            "UID FETCH 1 FLAGS (VANISHED)", "FETCH 1 FLAGS (PARTIAL 1)",
-            "FETCH 1 FLAGS (PARTIAL 0:1)",
-            "FETCH 1 FLAGS (PARTIAL -1:2)", "FETCH 1 FLAGS (PARTIAL 1:-2)",
-            "FETCH 1 FLAGS (PARTIAL 1:*)",
+            "UID FETCH 1 FLAGS (VANISHED)", "UID FETCH 1 FLAGS (PARTIAL 1)",
+            "FETCH 1 FLAGS (PARTIAL 1:2)", "UID FETCH 1 FLAGS (PARTIAL 1:2 PARTIAL 1:2)",
+            "UID FETCH 1 FLAGS (PARTIAL 0:1)",
+            "UID FETCH 1 FLAGS (PARTIAL -1:2)", "UID FETCH 1 FLAGS (PARTIAL 1:-2)",
+            "UID FETCH 1 FLAGS (PARTIAL 1:*)",
         ]
     )
     func rejects(_ text: String) { #expect(expected(text) != nil) }

@@ -70,6 +70,8 @@ struct StatusResponseTests {
             ),
             (.inProgress(tag: bytes("A"), done: 5, goal: 0), "INPROGRESS (\"A\" 5 NIL)"),
             (.inProgress(tag: bytes("A"), done: nil, goal: 9), "INPROGRESS (\"A\" NIL NIL)"),
+            (.inProgress(tag: bytes("A"), done: 9, goal: 9), "INPROGRESS (\"A\" 9 NIL)"),
+            (.inProgress(tag: bytes("A]"), done: 1, goal: 9), "INPROGRESS (NIL 1 9)"),
             (.mailboxID(bytes("F2212ea87")), "MAILBOXID (F2212ea87)"),
             (.messageLimit(1_000, lowest: UID(23_221)), "MESSAGELIMIT 1000 23221"),
             (.messageLimit(1_000, lowest: nil), "MESSAGELIMIT 1000"),

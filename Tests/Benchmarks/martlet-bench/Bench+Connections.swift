@@ -105,7 +105,8 @@ extension Bench {
         let connections = try openIdle()
         let wall = milliseconds() - began
         let used = cpu(since: before)
-        sleep(milliseconds: 2_000)
+        // Who puts sessions to sleep after a few seconds has done so by then.
+        sleep(milliseconds: 8_000)
         let memory = meter.memory()
         let idleBefore = meter.cpuMilliseconds()
         sleep(milliseconds: 2_000)
