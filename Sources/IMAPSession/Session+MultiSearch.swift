@@ -57,7 +57,12 @@ extension Session {
         if isSelected {
             view = try await settledView()
         } else {
-            view = SelectedMailbox(try await open(path), isReadOnly: true, source: source) {}
+            view = SelectedMailbox(
+                try await open(path),
+                isReadOnly: true,
+                revision: revision,
+                source: source
+            ) {}
             view.takeIn()
         }
         defer { if !isSelected { view.close() } }

@@ -12,7 +12,7 @@ extension Session {
                 do throws(StoreError) { try await view.mailbox.settle() } catch {
                     throw CommandFailure(error)
                 }
-                view.report(to: &output, allowsExpunge: false)
+                view.report(to: &output, allowsExpunge: false, withUID: isUIDCommand)
             }
         }
         return view

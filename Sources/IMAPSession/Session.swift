@@ -31,6 +31,8 @@ package final class Session {
     /// Whether names and headers go over the wire in UTF-8.
     var isUTF8: Bool { acceptsUTF8 || revision == .rev2 }
     var isIdling = false
+    /// The command that is running came as `UID …`: whatever FETCH says meanwhile names the UID.
+    var isUIDCommand = false
     /// COMPRESS was answered OK; what follows is compressed.
     var wantsCompression = false
     /// The UIDs that `$` stands for, ascending.                               RFC 5182
@@ -288,6 +290,8 @@ package final class Session {
     /// What happened in the mailbox meanwhile, at the one place where a command may tell it.
     func report(after body: CommandBody) {
         guard let selected, !selected.mailbox.isGone else { return }
+        // SELECT has told what there is; what changed meanwhile is for the next command.
+        if case .select = body { return }
         selected.report(
             to: &output,
             allowsExpunge: !body.forbidsExpunge,
@@ -326,6 +330,7 @@ package final class Session {
 
     private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
         let body = command.body
+        isUIDCommand = body.isUIDForm
         switch body.requiredState {
         case .any, .authenticated: break
         case .notAuthenticated: throw .bad("Already logged in")
