@@ -10,6 +10,14 @@ package enum Limits {
     /// A message file that is read whole. Larger ones are refused by size in the log.
     static let messageBytesMax = 1 << 30
 
+    /// What a message on its way in may take of memory before it goes to a file: most mail is
+    /// smaller, and is written, synced and admitted by one job.
+    static let heldMessageBytesMax = 256 << 10
+
+    /// Messages copied under one taking of the target's lock. More than are renamed: nobody can take
+    /// a new name for an old one that went, so only the wait counts.
+    static let copyBatchMax = 2_000
+
     /// What a gzip-compressed message may become: a bomb must not take the process.
     static let inflatedBytesMax = 256 << 20
 

@@ -49,6 +49,8 @@ extension Mailbox {
                 return { (disk, lock) throws(MaildirError) in try disk.admit(request, lock) }
             } makesManyEvents: {
                 waiting.reduce(0) { $0 + $1.items.count } >= Limits.manyEvents
+            } messages: {
+                waiting.flatMap { $0.items.compactMap(\.message) }
             } applying: {
                 apply($0)
                 result = $0
@@ -67,6 +69,9 @@ extension Mailbox {
         // that fails the messages are in all the same.
         if result.needsScan { try? await rescan() }
         for (pending, group) in zip(waiting, result.groups) {
+            for case let failure? in pending.items.map(\.message?.failure) {
+                context.logFailure(.system(failure), disk.directory)
+            }
             pending.finish(group.map { $0.map(\.message.uid) })
         }
     }
@@ -82,7 +87,7 @@ extension Mailbox {
         admitted.sort { $0.message.uid < $1.message.uid }
         for entry in admitted {
             let message = entry.message
-            arrivals.remove(message.base)
+            if !arrivals.isEmpty { arrivals.remove(message.base) }
             table.append(message, modseq: nextModseq())
             if !entry.beyond.isEmpty { table.beyond[message.uid] = entry.beyond }
             // RFC 3501 §6.3.11: a message that was appended is recent too.
@@ -98,7 +103,7 @@ extension Mailbox {
         keywords: [[UInt8]]
     ) async throws(StoreError) -> UInt32 {
         let admission = MailboxDisk.Admission(
-            name: staged.name,
+            source: .message(staged),
             base: staged.base,
             flags: flags,
             keywords: keywords
@@ -110,6 +115,13 @@ extension Mailbox {
     func admit(_ list: [MailboxDisk.Admission]) async throws(StoreError) -> [UInt32] {
         if list.isEmpty { return [] }
         guard !isGone else { throw .noSuchMailbox }
+        let messages = list.compactMap(\.message)
+        if !messages.isEmpty, isWorking || isBusy {
+            // Its turn is not now: what it brings is synced beside the work that is under way. Else
+            // one job does all.
+            await context.pool.run(.syncing) { StagedMessage.makeDurable(messages) }
+            guard !isGone else { throw .noSuchMailbox }
+        }
         let pending = PendingAdmission(list)
         admissions.append(pending)
         work()
@@ -119,21 +131,14 @@ extension Mailbox {
     /// Begins a message that will be written piece by piece.
     package func stage() async throws(StoreError) -> StagedMessage {
         guard !isGone else { throw .noSuchMailbox }
-        let name = context.names.next()
-        let disk = disk
-        do throws(SystemError) {
-            return try await context.pool.run(.syncing) { () throws(SystemError) in
-                try StagedMessage(name, disk)
-            }
-        } catch {
-            context.logFailure(.system(error), disk.directory)
-            throw StoreError(error)
-        }
+        return StagedMessage(context.names.next(), disk)
     }
 
     package func write(_ bytes: [UInt8], to staged: StagedMessage) async throws(StoreError) {
         do throws(SystemError) {
-            try await context.pool.run(.syncing) { () throws(SystemError) in try staged.write(bytes)
+            if staged.holds(bytes.count) { return try staged.write(bytes) }
+            try await context.pool.run(.syncing) { () throws(SystemError) in
+                try staged.write(bytes)
             }
         } catch {
             context.logFailure(.system(error), disk.directory)
@@ -141,18 +146,13 @@ extension Mailbox {
         }
     }
 
-    /// Completes a staged message: content and date are on disk on return.
+    /// Completes a staged message, which `admit` makes durable.
     package func finish(_ staged: StagedMessage, date: WallTime?) async throws(StoreError) {
-        do throws(SystemError) {
-            try await context.pool.run(.syncing) { () throws(SystemError) in try staged.finish(date)
-            }
-        } catch {
-            context.logFailure(.system(error), disk.directory)
-            throw StoreError(error)
-        }
+        staged.finish(date)
     }
 
     package func discard(_ staged: StagedMessage) async {
+        guard staged.hasFile else { return }
         await context.pool.run(.syncing) { staged.discard() }
     }
 }

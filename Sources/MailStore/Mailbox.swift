@@ -67,8 +67,10 @@ package final class Mailbox {
     private(set) var appliesEvents = false
     /// Expunged messages that a session still numbers: their file in `tmp/`.
     var ghosts: [UInt32: [UInt8]] = [:]
+    /// Messages copied into this mailbox at once; tests make it small.
+    var copyBatchMax = Limits.copyBatchMax
     var polling: TimerID?
-    private var isWorking = false
+    private(set) var isWorking = false
     /// Why the last work could not be done; nil once it can.
     private var failure: StoreError?
     private var loggedFailure: MaildirError?
@@ -150,11 +152,13 @@ package final class Mailbox {
     ///   - prepare: makes the job from the state as it is then; nil where nothing is left to do.
     ///   - makesManyEvents: whether the job will change so many names that the loop had better not be
     ///     woken for each.
+    ///   - messages: what is made durable before the lock is taken.
     ///   - unlocked: what to do instead where no lock can be made (a read-only filesystem).
     ///   - apply: takes over what the job did, before any event about it.
     func locked<Success: Sendable>(
         _ prepare: () -> Job<Success>?,
         makesManyEvents: () -> Bool = { false },
+        messages: () -> [StagedMessage] = { [] },
         unlocked: (@Sendable (MailboxDisk, MaildirError) throws(MaildirError) -> Success)? = nil,
         applying apply: (Success) -> Void
     ) async throws(StoreError) {
@@ -175,7 +179,7 @@ package final class Mailbox {
             holder = context.inotify
             holder?.hold()
         }
-        apply(try await run(job, unlocked))
+        apply(try await run(job, messages(), unlocked))
     }
 
     var isBusy: Bool { turnstile.isBusy }
@@ -188,6 +192,7 @@ package final class Mailbox {
 
     private func run<Success: Sendable>(
         _ job: @escaping Job<Success>,
+        _ messages: [StagedMessage],
         _ unlocked: (@Sendable (MailboxDisk, MaildirError) throws(MaildirError) -> Success)?
     ) async throws(StoreError) -> Success {
         let disk = disk
@@ -198,7 +203,8 @@ package final class Mailbox {
             let attempt: Attempt<Success>
             do throws(MaildirError) {
                 attempt = try await context.pool.run(.syncing) { () throws(MaildirError) in
-                    try Self.attempt(job, unlocked, disk, owner)
+                    StagedMessage.makeDurable(messages)
+                    return try Self.attempt(job, unlocked, disk, owner)
                 }
             } catch {
                 // Another program took our lock for stale, or wrote without it: once more.
@@ -223,7 +229,7 @@ package final class Mailbox {
     }
 
     /// Whether the directories that are open have no name any more.
-    private var isRemoved: Bool {
+    var isRemoved: Bool {
         [disk.directory, disk.cur, disk.new].contains { (try? $0.status().linkCount) ?? 0 == 0 }
     }
 

@@ -11,16 +11,22 @@ package import Posix
 //
 //  Admission of a message that we write (APPEND, COPY, MOVE):
 //
-//  1. write or link it in tmp/, fsync      crash here: a file in tmp/, removed after 36 hours
+//  1. write it in tmp/, fsync              crash here: a file in tmp/, removed after 36 hours
 //  2. take the lock, refresh the list
-//  3. rename into cur/                     crash here: the message is there without a UID, which the
-//                                          next scan gives it; it was not acknowledged
+//  3. rename into cur/; a copy is a link   crash here: the message is there without a UID, which the
+//     made there, and has no step 1        next scan gives it; it was not acknowledged
 //  4. append the record, fdatasync         crash here: the same, or the record is there as well
 //  5. fsync cur/                           after it: a power cut loses neither name nor UID
 //
-//  Only then is the UID announced. Where a step fails, what was renamed goes back to tmp/. Mail that
-//  others deliver into new/ takes steps 2 and 4, and is then renamed to cur/ for a session that has
-//  the mailbox open for writing.
+//  Only then is the UID announced. All messages that wait take the steps together: the files are
+//  written, then synced one behind the other, and one sync of the list and one of cur/ serve all.
+//  Where a step fails, what was renamed goes back to tmp/, and what was linked goes. A copy of many
+//  messages takes the steps in batches; when a later batch fails, the earlier ones are expunged. Mail
+//  that others deliver into new/ takes steps 2 and 4, and is then renamed to cur/ for a session that
+//  has the mailbox open for writing.
+//
+//  A move is a copy and then an expunge, not one rename: a filesystem without a journal can lose a
+//  rename from one directory into another between the two.
 //
 //  No rename of a message ever replaces a file (`move`): two programs can make the same name, and a
 //  name can be moved twice.

@@ -66,6 +66,8 @@ package struct MessageTable: Sendable {
     private var tags: [UInt8] = []
     private var usedSlots = 0
 
+    private var letters: FlagLetters.Known = []
+
     /// How many messages lack \Seen.
     package private(set) var unseenCount = 0
     /// How many messages have \Deleted.
@@ -194,10 +196,8 @@ package struct MessageTable: Sendable {
         return found
     }
 
-    /// All letters that any message carries.
-    package var lettersInUse: FlagLetters.Known {
-        .init(rawValue: flagBits.reduce(0, |))
-    }
+    /// All letters that any message carries, or carried since the last scan.
+    package var lettersInUse: FlagLetters.Known { letters }
 
     // MARK: Changes
 
@@ -259,6 +259,7 @@ package struct MessageTable: Sendable {
             seenBelow = min(seenBelow, uids[row])
         }
         if flags.contains(.trashed) { deletedCount += step }
+        letters.formUnion(flags)
         if places[row] & ~Self.linkBit != Place.cur.rawValue, isNew(row) {
             newCount += step
         }
