@@ -27,6 +27,10 @@ package enum Limits {
     /// What a client hears of a command that runs is at most this far apart.     RFC 9585 §4
     static let progressMilliseconds = 10_000
 
+    /// Searches of one session that are kept up to date. Each is asked about each change, and keeps
+    /// the UIDs of its result.
+    static let searchContextCountMax = 16
+
     /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
     static let multiSearchCountMax = 10_000
 

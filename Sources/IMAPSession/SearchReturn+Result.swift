@@ -4,7 +4,7 @@ import IMAPWire
 
 extension SearchReturn {
     /// Whether there is an ESEARCH response: SAVE alone is answered by nothing.   RFC 5182 §2.1
-    var isAnswered: Bool { min || max || count || all || partial != nil }
+    var isAnswered: Bool { !save || min || max || count || all || partial != nil }
 
     /// What `$` stands for after a search with SAVE: all that was found; or with MIN, MAX or PARTIAL
     /// and neither ALL nor COUNT, what these name.            RFC 5182 §2.4, RFC 9394 §3.2 table 1

@@ -36,6 +36,11 @@ package final class SelectedMailbox: MailboxObserver {
     }
     private var flagTexts: [UInt32: [UInt8]] = [:]
     private var isChanged = true
+    /// Searches that are kept up to date, the UIDs that they have to be asked about, and which of
+    /// these are new.
+    var contexts: [SearchContext] = []
+    var touched: Set<UInt32> = []
+    var arrived: Set<UInt32> = []
 
     init(
         _ mailbox: Mailbox,
@@ -125,6 +130,10 @@ package final class SelectedMailbox: MailboxObserver {
         if let last = table.uids.last, last > uids.last ?? 0 {
             let first = table.firstRow(from: (uids.last ?? 0) + 1)
             uids.append(contentsOf: table.uids[first...])
+            if !contexts.isEmpty {
+                touched.formUnion(table.uids[first...])
+                arrived.formUnion(table.uids[first...])
+            }
         }
         reportCount(to: &output, allowsExpunge: allowsExpunge)
         reportKeywords(to: &output)
@@ -149,6 +158,7 @@ package final class SelectedMailbox: MailboxObserver {
         var seen: Set<UInt32> = []
         if let entries = mailbox.log.entries(from: position) {
             for entry in entries {
+                if !contexts.isEmpty, !entry.isExpunge { touched.insert(entry.uid) }
                 if entry.isExpunge {
                     if index(of: entry.uid) != nil { pendingExpunges.insert(entry.uid) }
                 } else if entry.source != source, seen.insert(entry.uid).inserted {
@@ -170,11 +180,13 @@ package final class SelectedMailbox: MailboxObserver {
         }
         position = mailbox.log.end
         lastModseq = mailbox.highestModseq
+        if !contexts.isEmpty { touched.formUnion(flagged) }
         return flagged
     }
 
     private func reportExpunges(to output: inout ByteBuffer) {
         guard !pendingExpunges.isEmpty else { return }
+        if !contexts.isEmpty { reportRemovals(of: pendingExpunges, to: &output) }
         var kept: [UInt32] = []
         kept.reserveCapacity(uids.count)
         for uid in uids {

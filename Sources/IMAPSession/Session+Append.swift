@@ -41,11 +41,11 @@ extension Session {
         defer { running = nil }
         do throws(CommandFailure) {
             let completion = try await append(command, events, header, count, &grammar)
-            report(after: command.body)
+            try await report(after: command.body)
             output.append(tagged: command.tag, .ok, completion.code, completion.text)
         } catch {
             if case .closed = error { return .closed }
-            report(after: command.body)
+            try? await report(after: command.body)
             answer(error, command.tag)
         }
         return .handled
@@ -119,6 +119,7 @@ extension Session {
             throw error
         }
         do throws(StoreError) {
+            try await store.checkRoom(bytes: header.count)
             return Upload(
                 mailbox: mailbox,
                 staged: try await mailbox.stage(),

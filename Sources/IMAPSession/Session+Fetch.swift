@@ -12,7 +12,7 @@ import Posix
 
 extension Session {
     func fetch(_ command: FetchCommand) async throws(CommandFailure) -> Completion {
-        for item in command.items where !item.isOffered {
+        for item in command.items where !isOffered(item) {
             throw .bad("Fetch item is not offered by this server")
         }
         guard command.changedSince == nil, !command.vanished else {
@@ -235,10 +235,28 @@ extension Session {
     }
 }
 
-extension FetchItem {
+extension Session {
+    /// FETCH responses for which no command asks now: of messages without a gap between them.
+    func fetch(
+        _ range: Range<Int>,
+        _ items: [FetchItem],
+        _ view: SelectedMailbox
+    ) async throws(CommandFailure) {
+        if range.isEmpty || items.isEmpty { return }
+        let command = FetchCommand(kind: .sequenceNumber, set: .ranges([]), items: items)
+        let plan = FetchPlan(command, isUTF8: isUTF8)
+        var state = FetchState()
+        if plan.needsContent {
+            try await fetchContent(range, plan, false, view, &state)
+        } else {
+            try await fetchSummary(range, plan, view, &state)
+        }
+        // What could not be read is left out: there is no command to fail.
+    }
+
     /// What is not finished is refused.
-    fileprivate var isOffered: Bool {
-        switch self {
+    func isOffered(_ item: FetchItem) -> Bool {
+        switch item {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
             .rfc822Text, .rfc822Size, .bodySection:
             true

@@ -22,11 +22,15 @@ extension Session {
         guard !returns.save || sources == [.selected] else {
             throw .bad("SAVE is for the selected mailbox alone")
         }
+        try checkUpdate(returns, tag)
         // What is wrong with the keys is told even where there is no mailbox to search.
         try check(command.key, command.charset, returns)
         let paths = try await mailboxes(sources)
         guard paths.count <= multiSearchCountMax else {
             throw .refused(.limit, "Too many mailboxes to search at once")
+        }
+        if returns.update, !paths.contains(where: { $0 == selected?.mailbox.path }) {
+            output.append(untagged: .no, .noUpdate(tag: tag), "Not the selected mailbox")
         }
         var failure: CommandFailure?
         for path in paths {
@@ -69,6 +73,21 @@ extension Session {
         let found = try await find(command.key, command.charset, returns, view, isStrict: false)
         let uids = found.map { view.uids[$0] }
         if returns.save { saved = returns.saved(of: uids) }
+        defer {
+            // RFC 7377 §2.2: UPDATE is about the selected mailbox alone.
+            if isSelected, returns.update {
+                keepUpdated(
+                    command.key,
+                    command.charset,
+                    returns,
+                    found: uids,
+                    in: view,
+                    tag: tag,
+                    isUID: true,
+                    mailboxName: store.naming.name(of: path)
+                )
+            }
+        }
         guard !uids.isEmpty, returns.isAnswered else { return }
         var response = response(returns, uids, tag, isUID: true)
         response.mailbox = (

@@ -8,6 +8,7 @@ import Posix
 
 extension Session {
     func search(_ command: SearchCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
+        try checkUpdate(command.returns, tag)
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let numbers = found.map { number($0, command.kind, view) }
@@ -16,8 +17,18 @@ extension Session {
             return Completion("Searched")
         }
         if returns.save { saved = returns.saved(of: found.map { view.uids[$0] }) }
-        // RFC 5182 §2.1: SAVE alone is answered by nothing.
         if returns.isAnswered { answer(returns, numbers, tag, isUID: command.kind == .uid) }
+        if returns.update {
+            keepUpdated(
+                command.key,
+                command.charset,
+                returns,
+                found: found.map { view.uids[$0] },
+                in: view,
+                tag: tag,
+                isUID: command.kind == .uid
+            )
+        }
         return Completion("Searched")
     }
 
@@ -43,22 +54,30 @@ extension Session {
             throw .bad("Search return option is not offered by this server")
         }
         do throws(CommandFailure) {
-            let program = try SearchProgram(
-                key,
-                charset: charset,
-                keywords: view.mailbox.keywords,
-                count: view.numberCount,
-                lastUID: view.uids.last ?? 0,
-                saved: view === selected ? saved : [],
-                isStrict: isStrict
-            )
-            if program.needsDates { await view.mailbox.loadDates(view.uids) }
-            return try await matches(program, view)
+            let program = try program(key, charset, view, isStrict: isStrict)
+            return try await matches(program, view, within: [view.uids.indices])
         } catch {
             // RFC 5182 §2.1: a search that fails with NO leaves the empty set.
             if returns?.save == true, case .refused = error { saved = [] }
             throw error
         }
+    }
+
+    func program(
+        _ key: SearchKey,
+        _ charset: [UInt8]?,
+        _ view: SelectedMailbox,
+        isStrict: Bool
+    ) throws(CommandFailure) -> SearchProgram {
+        try SearchProgram(
+            key,
+            charset: charset,
+            keywords: view.mailbox.keywords,
+            count: view.numberCount,
+            lastUID: view.uids.last ?? 0,
+            saved: view === selected ? saved : [],
+            isStrict: isStrict
+        )
     }
 
     func number(_ index: Int, _ kind: NumberKind, _ view: SelectedMailbox) -> UInt32 {
@@ -108,19 +127,23 @@ extension Session {
         )
     }
 
-    /// The indexes of the messages that match, ascending.
-    private func matches(
+    /// The indexes of the messages that match, among those in runs of indexes; ascending.
+    func matches(
         _ program: SearchProgram,
-        _ view: SelectedMailbox
+        _ view: SelectedMailbox,
+        within runs: [Range<Int>]
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
         var unknown: [(index: Int, facts: MessageFacts)] = []
-        var start = 0
-        while start < view.uids.count {
-            let end = min(start + 4_096, view.uids.count)
-            sort(start..<end, program, view, &found, &unknown)
-            start = end
-            if start < view.uids.count { await EventLoop.yield() }
+        for run in runs {
+            if program.needsDates { await view.mailbox.loadDates(Array(view.uids[run])) }
+            var start = run.lowerBound
+            while start < run.upperBound {
+                let end = min(start + 4_096, run.upperBound)
+                sort(start..<end, program, view, &found, &unknown)
+                start = end
+                if start < run.upperBound { await EventLoop.yield() }
+            }
         }
         guard !unknown.isEmpty else { return found }
         found += try await read(program, unknown, view)
@@ -201,5 +224,5 @@ extension Session {
 
 extension SearchReturn {
     /// What is not finished is refused.
-    fileprivate var isOffered: Bool { !update && !context && !relevancy }
+    fileprivate var isOffered: Bool { !relevancy }
 }

@@ -6,6 +6,9 @@ import MailStore
 
 extension Session {
     func sort(_ command: SortCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
+        if let returns = command.returns, returns.update || returns.context {
+            throw .bad("CONTEXT=SORT is not offered by this server")
+        }
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let program = SortProgram(command.criteria)

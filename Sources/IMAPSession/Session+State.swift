@@ -53,7 +53,7 @@ extension Session {
         running = nil
         selected?.mailbox.drainEvents()
         output.append(continuation: "idling")
-        reportInIdle()
+        try await reportInIdle()
         var lines = LineFramer(lineBytesMax: 8_192)
         var deadline = Instant.after(seconds: Limits.keepAliveSeconds)
         while !isEnding {
@@ -77,7 +77,7 @@ extension Session {
             }
             switch await stream.waitForInput(until: deadline) {
             case .ready: continue
-            case .interrupted: reportInIdle()
+            case .interrupted: try await reportInIdle()
             case .timedOut:
                 output.append(untagged: .ok, "Still here")
                 deadline = .after(seconds: Limits.keepAliveSeconds)
@@ -87,12 +87,12 @@ extension Session {
         throw .closed
     }
 
-    private func reportInIdle() {
+    private func reportInIdle() async throws(CommandFailure) {
         guard let selected else { return }
         if selected.mailbox.isGone {
             end("Selected mailbox is gone")
         } else {
-            selected.report(to: &output, allowsExpunge: true)
+            try await tellChanges(allowsExpunge: true, withUID: false)
         }
     }
 }

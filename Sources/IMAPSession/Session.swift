@@ -271,10 +271,10 @@ package final class Session {
                 if case .idle = command.body { try await idle() } else {
                     try await executeAside(command)
                 }
-            report(after: command.body)
+            try await report(after: command.body)
             output.append(tagged: command.tag, .ok, completion.code, completion.text)
         } catch {
-            report(after: command.body)
+            if case .closed = error {} else { try? await report(after: command.body) }
             answer(error, command.tag)
         }
     }
@@ -288,15 +288,10 @@ package final class Session {
     }
 
     /// What happened in the mailbox meanwhile, at the one place where a command may tell it.
-    func report(after body: CommandBody) {
-        guard let selected, !selected.mailbox.isGone else { return }
+    func report(after body: CommandBody) async throws(CommandFailure) {
         // SELECT has told what there is; what changed meanwhile is for the next command.
         if case .select = body { return }
-        selected.report(
-            to: &output,
-            allowsExpunge: !body.forbidsExpunge,
-            withUID: body.isUIDForm
-        )
+        try await tellChanges(allowsExpunge: !body.forbidsExpunge, withUID: body.isUIDForm)
     }
 
     /// The selected mailbox was deleted or replaced under the session.
@@ -390,12 +385,14 @@ package final class Session {
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: true)
+        case .cancelUpdate(let tags): return try cancelUpdate(tags)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress(let algorithm): return try compress(algorithm)
-        case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
-            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language,
-            .unauthenticate, .replace, .cancelUpdate:
+        case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL, .listRights,
+            .myRights, .getMetadata, .setMetadata, .language, .unauthenticate:
+            return try await administer(body)
+        case .notify, .replace:
             throw .bad("Command is not offered by this server")
         }
     }

@@ -186,8 +186,12 @@ package struct CapabilityList: Hashable, Sendable {
             .partial,
             .inProgress,
             .multiSearch,
+            .searchContext,
             .utf8Accept,
             .compressDeflate,
+            .quota,
+            .quotaStorage,
+            .quotaMessage,
             .appendLimit(appendLimit),
         ])
     }

@@ -5,7 +5,8 @@
 package struct ChangeLog: Sendable {
     package struct Entry: Sendable {
         package let uid: UInt32
-        package let isExpunge: Bool
+        package let modseq: UInt64
+        package var isExpunge = false
         /// The session that did it; 0 for other programs.
         package let source: UInt32
     }

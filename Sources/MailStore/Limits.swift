@@ -50,6 +50,13 @@ package enum Limits {
     /// Entries of the change log of a mailbox before sessions that lag are made to compare flags.
     static let changeLogMax = 65_536
 
+    /// Entries of what a mailbox remembers of its expunges, 16 octets each. Beyond it the older half is
+    /// forgotten: clients that were away for so long are told all UIDs that are not there.
+    static let expungeHistoryMax = 16_384
+
+    /// How often a process looks whether the reserve of modseqs, a day, is half used up.
+    static let reservationSeconds = 3_600
+
     /// `martlet-state`: a line for each mailbox with a special use.
     static let stateBytesMax = 1 << 20
 }

@@ -18,19 +18,23 @@ package struct StoreSettings: Sendable {
     package var prefix: [UInt8]?
     package var processID: Int32
     package var host: [UInt8]
+    /// Tells one start of the machine from another; empty where that is not known.
+    package var bootID: [UInt8]
 
     package init(
         root: [UInt8],
         separator: UInt8 = UInt8(ascii: "."),
         prefix: [UInt8]? = nil,
         processID: Int32,
-        host: [UInt8]
+        host: [UInt8],
+        bootID: [UInt8] = []
     ) {
         self.root = root
         self.separator = separator
         self.prefix = prefix
         self.processID = processID
         self.host = host
+        self.bootID = bootID
     }
 }
 
@@ -44,15 +48,21 @@ package final class MailStore {
     private var idle: [MailboxPath] = []
     private let changes = Turnstile()
     private let subscribing = Turnstile()
-    private let stateChanges = Turnstile()
+    let stateChanges = Turnstile()
     /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
     package let firstLogin = Turnstile()
     private var opening: [MailboxPath: Signal] = [:]
-    private var state: StateFile?
+    var state: StateFile?
+    /// Whether `state` is another than the file holds.
+    var isStateUnwritten = false
+    let bootID: [UInt8]
+    package internal(set) var past: StatePast?
+    var reserving: TimerID?
 
     /// Opens the root; its subdirectories are made if they are missing.
     package init(_ settings: StoreSettings, pool: JobPool = .shared) throws(SystemError) {
         root = try Directory(path: settings.root)
+        bootID = settings.bootID
         var prefix = settings.prefix ?? []
         if settings.prefix == nil, Self.looksLikeCourier(root) {
             prefix = [UInt8]("INBOX") + [settings.separator]
@@ -64,7 +74,7 @@ package final class MailStore {
             pool: pool
         )
         context.store = self
-        _ = try MailboxDisk(root, root: root, names: context.names)
+        _ = try MailboxDisk(root, root: root, names: context.names, quota: context.quota)
     }
 
     private static func looksLikeCourier(_ root: Directory) -> Bool {
@@ -73,11 +83,15 @@ package final class MailStore {
             && (exists("courierimapuiddb") || exists("courierimapsubscribed"))
     }
 
+    /// Where whatever takes long is done.
+    package var pool: JobPool { context.pool }
+
     /// Gives up what the kernel holds for the store. No session uses it any more.
     package func close() {
         for mailbox in live.values { mailbox.unwatch() }
         live = [:]
         idle = []
+        if let reserving { EventLoop.cancel(reserving) }
         context.inotify?.stop()
     }
 
@@ -98,6 +112,7 @@ package final class MailStore {
 
     /// The live mailbox of a path, scanned if it was not live.
     package func open(_ path: MailboxPath) async throws(StoreError) -> Mailbox {
+        await startClock()
         while let signal = opening[path] { await signal.wait() }
         let signal = Signal()
         opening[path] = signal
@@ -153,6 +168,7 @@ package final class MailStore {
     private func openDisk(_ path: MailboxPath) async throws(StoreError) -> MailboxDisk {
         let root = root
         let names = context.names
+        let quota = context.quota
         do throws(SystemError) {
             let disk = try await context.pool.run { () throws(SystemError) -> MailboxDisk? in
                 let tree = try MailboxTree(root: root)
@@ -161,7 +177,12 @@ package final class MailStore {
                     return nil
                 }
                 let directory = try MailboxTree.open(entry, root: root)
-                let disk = try MailboxDisk(directory, root: root, names: names)
+                let disk = try MailboxDisk(
+                    directory,
+                    root: root,
+                    names: names,
+                    quota: quota
+                )
                 try disk.cleanUp()
                 return disk
             }
@@ -247,8 +268,12 @@ package final class MailStore {
     /// Deletes one mailbox; those below it stay.
     package func delete(_ path: MailboxPath) async throws(StoreError) {
         let unique = context.names.next()
+        let quota = context.quota
         let left = try await changingTree { (tree, root) throws(MailboxTreeError) in
-            try tree.delete(path, root: root, unique: unique)
+            try quota.countingDeletion(of: tree.entries[path], root: root) {
+                () throws(MailboxTreeError) in
+                try tree.delete(path, root: root, unique: unique)
+            }
         }
         live[path]?.leave()
         // It is deleted, whatever becomes of this; the failure is in the log.
@@ -365,7 +390,7 @@ package final class MailStore {
         return nil
     }
 
-    // MARK: State
+    // MARK: State (the file: MailStore+State.swift)
 
     /// The special use that CREATE set for each mailbox.
     package func storedUses() async throws(StoreError) -> [MailboxPath: [UInt8]] {
@@ -374,41 +399,6 @@ package final class MailStore {
 
     package func setUse(_ path: MailboxPath, _ use: [UInt8]?) async throws(StoreError) {
         try await changeState { $0.uses[path] = use }
-    }
-
-    private func loadedState() async throws(StoreError) -> StateFile {
-        if let state { return state }
-        let root = root
-        do throws(SystemError) {
-            let loaded = try await context.pool.run { () throws(SystemError) in
-                try StateFile.load(root: root)
-            }
-            state = loaded
-            return loaded
-        } catch {
-            context.logFailure(.system(error), root)
-            throw StoreError(error)
-        }
-    }
-
-    private func changeState(_ change: (inout StateFile) -> Void) async throws(StoreError) {
-        await stateChanges.enter()
-        defer { stateChanges.leave() }
-        var changed = try await loadedState()
-        let before = changed
-        change(&changed)
-        guard changed != before else { return }
-        let written = changed
-        let root = root
-        do throws(SystemError) {
-            try await context.pool.run(.syncing) { () throws(SystemError) in
-                try written.store(root: root)
-            }
-        } catch {
-            context.logFailure(.system(error), root)
-            throw StoreError(error)
-        }
-        state = changed
     }
 
     /// Whether the default mailboxes were looked for already in this Maildir.

@@ -183,8 +183,9 @@ extension Mailbox {
     }
 
     func noteFlags(_ row: Int, source: UInt32) {
-        table.modseqs[row] = nextModseq()
-        log.append(.init(uid: table.uids[row], isExpunge: false, source: source))
+        let modseq = nextModseq()
+        table.modseqs[row] = modseq
+        log.append(.init(uid: table.uids[row], modseq: modseq, source: source))
     }
 }
 

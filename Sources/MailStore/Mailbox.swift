@@ -35,8 +35,10 @@ package final class Mailbox {
     package internal(set) var uidNext: UInt32 = 1
     package internal(set) var guid: [UInt8] = []
     package internal(set) var log = ChangeLog()
+    /// Modseqs and expunges; those of the messages are in `table`.
+    package internal(set) var history = MailboxHistory(from: 1)
     /// The newest modseq that any message or expunge got.
-    package internal(set) var highestModseq: UInt64 = 1
+    package var highestModseq: UInt64 { history.highestModseq }
     /// Messages that no session has claimed as \Recent yet.
     package internal(set) var unclaimedRecent: Set<UInt32> = []
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
@@ -446,6 +448,8 @@ package final class Mailbox {
         guid = snapshot.guid
         keywords = snapshot.keywords
         var fresh = snapshot.messages
+        // Of what was before nothing is known.
+        if isFirst { history = MailboxHistory(from: context.nextModseq()) }
         let hasBeyond = !fresh.beyond.isEmpty || !table.beyond.isEmpty
         var old = 0
         for row in 0..<fresh.count {
@@ -460,7 +464,7 @@ package final class Mailbox {
                     || hasBeyond && fresh.beyond[uid] != table.beyond[uid]
                 {
                     fresh.modseqs[row] = nextModseq()
-                    log.append(.init(uid: uid, isExpunge: false, source: 0))
+                    log.append(.init(uid: uid, modseq: fresh.modseqs[row], source: 0))
                 }
                 old += 1
             } else {
@@ -499,15 +503,17 @@ package final class Mailbox {
     }
 
     func logExpunge(_ uid: UInt32, source: UInt32) {
-        _ = nextModseq()
+        let modseq = context.nextModseq()
+        history.noteExpunge(uid, modseq)
         unclaimedRecent.remove(uid)
-        log.append(.init(uid: uid, isExpunge: true, source: source))
+        log.append(.init(uid: uid, modseq: modseq, isExpunge: true, source: source))
     }
 
-    /// Above all given before, and close to the time in microseconds.
+    /// The modseq of a change that happens now.
     func nextModseq() -> UInt64 {
-        highestModseq = max(highestModseq + 1, UInt64(max(WallTime.now.microseconds, 0)))
-        return highestModseq
+        let modseq = context.nextModseq()
+        history.noteChange(modseq)
+        return modseq
     }
 
     /// The messages that are \Recent to a session that may claim them now.

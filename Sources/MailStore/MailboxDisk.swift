@@ -41,6 +41,7 @@ package final class MailboxDisk: @unchecked Sendable {
     package let new: Directory
     package let tmp: Directory
     let names: NameSource
+    let quota: Quota
     var uidList = UIDListFile()
     var keywordsFile = KeywordsFile()
     let root: Directory
@@ -48,10 +49,16 @@ package final class MailboxDisk: @unchecked Sendable {
     static let expungedPrefix = [UInt8]("martlet-expunged.")
 
     /// Opens the three subdirectories, making those that are missing.
-    init(_ directory: Directory, root: Directory, names: NameSource) throws(SystemError) {
+    init(
+        _ directory: Directory,
+        root: Directory,
+        names: NameSource,
+        quota: Quota
+    ) throws(SystemError) {
         self.directory = directory
         self.root = root
         self.names = names
+        self.quota = quota
         func open(_ name: StaticString) throws(SystemError) -> Directory {
             do throws(SystemError) { return try directory.subdirectory([UInt8](name)) } catch {
                 guard error.isMissing else { throw error }
@@ -157,12 +164,10 @@ package final class MailboxDisk: @unchecked Sendable {
     /// sequence number cannot come back in the middle. Returns whether there was one.
     func forgetReturned(_ match: Match, _ known: Known) -> Bool {
         let uids = known.messages.uids
-        guard let last = uids.last, known.uidValidity == list.header.uidValidity else {
-            return false
-        }
+        guard known.uidValidity == list.header.uidValidity else { return false }
         var returned: [Int] = []
         var next = 0
-        for record in match.present(list) where list.uid(record) <= last {
+        for record in match.present(list) where list.uid(record) < known.uidNext {
             let uid = list.uid(record)
             while next < uids.count, uids[next] < uid { next += 1 }
             if next == uids.count || uids[next] != uid { returned.append(record) }
@@ -186,7 +191,15 @@ package final class MailboxDisk: @unchecked Sendable {
     func refreshLists(_ known: Known?, creating: Bool) throws(MaildirError) {
         _ = try keywordsFile.refresh(in: directory)
         _ = try uidList.refresh(in: directory)
-        if let known { restore(known) }
+        if let known {
+            restore(known)
+            // An older list came back under us: what was given is not given again.
+            if let list = uidList.list, list.header.uidValidity == known.uidValidity,
+                list.nextUID < known.uidNext
+            {
+                uidList.list?.raiseNextUID(to: known.uidNext)
+            }
+        }
         if uidList.list == nil { uidList.list = try courierList() }
         guard creating else {
             if let list = uidList.list, list.header.uidValidity != 0 { return }

@@ -5,11 +5,14 @@ import Posix
 @EventLoop
 final class StoreContext {
     let names: NameSource
+    let quota = Quota()
     let lockOwner: DotLock.Owner
     let pool: JobPool
     /// Nil where the user's inotify instances are used up: mailboxes are polled then.
     let inotify: Inotify?
     weak var store: MailStore?
+    /// Starts when `martlet-state` has been read, before the first mailbox is opened.
+    var modseqs = ModseqClock(last: 0, ceiling: 0)
 
     init(processID: Int32, host: [UInt8], pool: JobPool) {
         names = NameSource(processID: processID, host: host)
@@ -22,6 +25,8 @@ final class StoreContext {
             inotify = nil
         }
     }
+
+    func nextModseq() -> UInt64 { modseqs.next() }
 
     func mailboxBecameIdle(_ mailbox: Mailbox) { store?.mailboxBecameIdle(mailbox) }
     func mailboxIsGone(_ mailbox: Mailbox) { store?.forget(mailbox) }

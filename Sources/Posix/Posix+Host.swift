@@ -14,4 +14,14 @@ package func processExists(_ processID: Int32) -> Bool {
     return kill(processID, 0) == 0 || errno != ESRCH
 }
 
+/// Which start of this machine it is; empty where the kernel does not tell.
+package func hostBootID() -> [UInt8] {
+    let name = [UInt8]("boot_id".utf8)
+    guard
+        let directory = try? Directory(path: [UInt8]("/proc/sys/kernel/random".utf8)),
+        let text = try? directory.readFile(name, max: 64)
+    else { return [] }
+    return text.filter { $0 > 0x20 && $0 < 0x7F }
+}
+
 package var ownProcessID: Int32 { getpid() }

@@ -84,6 +84,8 @@ final class UserProcess {
         lock = try MaildirLock(directory)
         var prefix: [UInt8]?
         if case .fixed(let text) = settings.namespacePrefix { prefix = text }
+        // What lies outside of the Maildir is read before the door closes.
+        let bootID = hostBootID()
         try Sandbox.confineUser(to: [root])
         store = try MailStore(
             StoreSettings(
@@ -91,7 +93,8 @@ final class UserProcess {
                 separator: settings.hierarchySeparator,
                 prefix: prefix,
                 processID: ownProcessID,
-                host: hostName()
+                host: hostName(),
+                bootID: bootID
             )
         )
     }
@@ -183,6 +186,7 @@ final class UserProcess {
         for session in sessions.values { session.end("Server shuts down") }
         let deadline = Instant.after(seconds: 4)
         while !sessions.isEmpty, .now < deadline { await EventLoop.sleep(milliseconds: 10) }
+        await store?.shutDown(inOrder: sessions.isEmpty)
         exit(0)
     }
 }

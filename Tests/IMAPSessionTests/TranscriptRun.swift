@@ -156,7 +156,7 @@ final class TranscriptRun {
             client.stream.end()
             _ = await client.waitForEnd()
         }
-        store.close()
+        await store.shutDown()
     }
 
     /// Gives messages their UIDs, as an earlier session would have.
@@ -168,7 +168,7 @@ final class TranscriptRun {
             else { continue }
             _ = try await store.open(path)
         }
-        store.close()
+        await store.shutDown(inOrder: false)
         store = try await Self.open(maildir.root, transcript)
     }
 
@@ -335,7 +335,7 @@ final class TranscriptRun {
         let isRev2 = client.session.revision == .rev2
         client.stream.end()
         _ = await client.waitForEnd()
-        store.close()
+        await store.shutDown(inOrder: false)
         store = try await Self.open(maildir.root, transcript)
         let next = Client(MemoryStream(), store)
         clients[name] = next

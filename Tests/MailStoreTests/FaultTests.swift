@@ -325,7 +325,10 @@ extension AllTests {
             }
         }
 
-        @Test("one of several messages that cannot be written fails alone", arguments: [EIO, ENOSPC])
+        @Test(
+            "one of several messages that cannot be written fails alone",
+            arguments: [EIO, ENOSPC]
+        )
         func alone(_ code: CInt) async throws {
             for index in 0..<200 {
                 let isOver = try await EventLoop.test { () -> Bool in

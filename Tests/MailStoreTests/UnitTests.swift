@@ -9,7 +9,7 @@ import Testing
 @Suite("ChangeLog")
 struct ChangeLogTests {
     private func entry(_ uid: Int) -> ChangeLog.Entry {
-        .init(uid: UInt32(uid), isExpunge: false, source: 0)
+        .init(uid: UInt32(uid), modseq: 1, source: 0)
     }
 
     @Test("entries from a position; positions stay when old ones are dropped") func positions() {
@@ -148,6 +148,116 @@ struct StateFileTests {
         )
         #expect(StateFile(state.file) == state)
     }
+
+    private let noon = WallTime(seconds: 1_800_000_000)
+
+    @Test("a clock goes on above all that was told") func opening() throws {
+        let day = ModseqClock.reserve
+        var first = StateFile([])
+        var (past, clock) = first.open(bootID: [UInt8]("b1"), now: noon)
+        #expect(past.trust(in: nil) == .foreign)
+        #expect(clock.last == 1_800_000_000_000_000 + 365 * day)
+        #expect(clock.ceiling == clock.last + day && first.ceiling == clock.ceiling)
+        #expect(!clock.isDurable)
+        clock.noteDurable(clock.ceiling)
+        #expect(clock.isDurable)
+        let stamp = CacheStamp(id: first.cacheID, incarnation: 1)
+
+        // It crashes: above the ceiling, though the date goes back.
+        var second = StateFile(first.file)
+        var again = second.open(bootID: [UInt8]("b1"), now: WallTime(seconds: 5))
+        #expect(again.clock.last == clock.ceiling && again.clock.ceiling == clock.ceiling + day)
+        #expect(again.past.trust(in: stamp) == .current)
+        #expect(second.incarnation == 2 && second.cacheID == first.cacheID)
+
+        // The machine crashes.
+        second = StateFile(first.file)
+        again = second.open(bootID: [UInt8]("b2"), now: noon)
+        #expect(again.past.trust(in: stamp) == .contentOnly)
+        second = StateFile(first.file)
+        #expect(second.open(bootID: [], now: noon).past.trust(in: stamp) == .contentOnly)
+
+        // It ends.
+        _ = clock.next(now: noon)
+        first.end(clock)
+        second = StateFile(first.file)
+        again = second.open(bootID: [UInt8]("b2"), now: noon)
+        #expect(again.clock.last == clock.last && again.past.trust(in: stamp) == .current)
+        #expect(second.ended == nil)
+        let older = CacheStamp(id: stamp.id, incarnation: 0)
+        let newer = CacheStamp(id: stamp.id, incarnation: 7)
+        let other = CacheStamp(id: [UInt8]("0"), incarnation: 1)
+        #expect(again.past.trust(in: older) == .contentOnly)
+        #expect(again.past.trust(in: newer) == .maildirRestored)
+        #expect(again.past.trust(in: other) == .foreign)
+    }
+
+    @Test("numbers of a damaged file are lost", arguments: ["0", "x", "4611686018427387904", ""])
+    func damage(_ number: String) throws {
+        var state = StateFile(Array("modseq \(number)\ncache abc\nopened -1 b\n".utf8))
+        #expect(state.ceiling == nil && state.cacheID.isEmpty && state.incarnation == 0)
+        let (past, clock) = state.open(bootID: [UInt8]("b"), now: noon)
+        #expect(clock.last > 1_800_000_000_000_000 && !past.isUnbroken)
+        state = StateFile(Array("modseq 4611686018427387903\n".utf8))
+        #expect(state.open(bootID: [], now: noon).clock.ceiling < UInt64(Int64.max))
+    }
+}
+
+@Suite("Modseqs")
+struct ModseqTests {
+    @Test("a clock never goes back and never passes its ceiling") func clock() {
+        var clock = ModseqClock(last: 1_000_000, ceiling: 3_000_000)
+        #expect(clock.next(now: WallTime(seconds: 2)) == 2_000_000)
+        #expect(clock.next(now: WallTime(seconds: 1)) == 2_000_001)
+        #expect(clock.next(now: WallTime(seconds: 2)) == 2_000_002)
+        #expect(clock.next(now: WallTime(seconds: 4)) == 2_000_003)
+        #expect(clock.isLow(now: WallTime(seconds: 1)))
+        clock.noteDurable(2_000_002)
+        #expect(!clock.isDurable)
+        clock.noteDurable(ModseqClock.reserve)
+        #expect(clock.isDurable && !clock.isLow(now: WallTime(seconds: 1)))
+        #expect(clock.next(now: WallTime(seconds: 4)) == 4_000_000)
+        clock.raise(above: ModseqClock.reserve * 2)
+        #expect(clock.next(now: WallTime(seconds: 5)) == ModseqClock.reserve * 2 + 1)
+        #expect(!clock.isDurable)
+    }
+
+    @Test("expunges since") func history() throws {
+        var history = MailboxHistory(from: 10)
+        #expect(history.vanished(since: 9) == nil && history.vanished(since: 10) == [])
+        for (index, uid) in [5, 6, 7, 3, 4, 9].enumerated() {
+            history.noteExpunge(UInt32(uid), 11 + UInt64(index))
+        }
+        history.noteChange(20)
+        #expect(history.highestModseq == 20 && history.expunges.count == 3)
+        #expect(history.vanished(since: 10) == [3...7, 9...9])
+        // Told again, since they are one entry: more than was asked for, never less.
+        #expect(history.vanished(since: 12) == [3...7, 9...9])
+        #expect(history.vanished(since: 13) == [3...4, 9...9])
+        #expect(history.vanished(since: 16) == [])
+        let bytes = history.bytes
+        #expect(MailboxHistory(bytes.span) == history)
+        #expect(MailboxHistory(bytes.span.extracting(droppingLast: 1)) == nil)
+        for index in [0, 8, 16, 24] {
+            var broken = bytes
+            for octet in 0..<4 { broken[index + octet] = 0xFF }
+            if index <= 8 { broken[index + 7] = 0xFF }
+            #expect(MailboxHistory(broken.span) == nil, "at \(index)")
+        }
+    }
+
+    @Test("a history has its limit") func limit() {
+        var history = MailboxHistory(from: 1)
+        let limit = UInt64(Limits.expungeHistoryMax)
+        for index in 0..<limit { history.noteExpunge(UInt32(2 * index + 1), index + 2) }
+        #expect(history.expunges.count == Int(limit) && history.completeSince == 1)
+        history.noteExpunge(.max, limit + 2)
+        #expect(history.expunges.count == Int(limit) / 2 + 1)
+        #expect(history.completeSince == limit / 2 + 1)
+        #expect(history.vanished(since: limit / 2) == nil)
+        #expect(history.vanished(since: limit / 2 + 1)?.count == Int(limit) / 2 + 1)
+        #expect(MailboxHistory(history.bytes.span) == history)
+    }
 }
 
 extension AllTests {
@@ -186,6 +296,80 @@ extension AllTests {
                 let expunge = try await calls { _ = try await $0.expunge([1], source: 1) }
                 #expect(expunge.last == "fsync")
             }
+        }
+    }
+}
+
+extension AllTests {
+    @Suite("Modseqs of a store")
+    struct StoreModseqTests {
+        @Test("are told once the file holds their ceiling, and go on above it") @EventLoop
+        func durable() async throws {
+            let scratch = try Scratch()
+            try scratch.fill(3)
+            let (store, inbox) = try await scratch.inbox(JobPool(threads: 0))
+            #expect(!scratch.exists("martlet-state"))
+            #expect(await store.reserveModseqs())
+            let ceiling = store.context.modseqs.ceiling
+            #expect(scratch.read("martlet-state")?.contains("\nmodseq \(ceiling)\n") == true)
+            let told = inbox.highestModseq
+            #expect(inbox.table.modseqs.allSatisfy { $0 == told })
+            _ = try await inbox.store(
+                [2],
+                .init(mode: .add, system: .seen, keywords: []),
+                source: 1
+            )
+            #expect(inbox.table.modseqs[1] == inbox.highestModseq && inbox.highestModseq > told)
+            _ = try await inbox.expunge([3], source: 1)
+            #expect(inbox.history.vanished(since: told) == [3...3])
+            await store.shutDown(inOrder: false)
+
+            let (next, same) = try await scratch.inbox(JobPool(threads: 0))
+            #expect(same.highestModseq > ceiling)
+            #expect(same.history.vanished(since: ceiling) == nil)
+            #expect(await next.reserveModseqs())
+            let last = next.context.modseqs.last
+            await next.shutDown()
+            #expect(scratch.read("martlet-state")?.contains("\nended \(last)\n") == true)
+            let (third, _) = try await scratch.inbox(JobPool(threads: 0))
+            #expect(third.past?.trust(in: next.cacheStamp) == .current)
+            await third.shutDown()
+        }
+
+        @Test("are not told where the file cannot be written or read") @EventLoop
+        func refused() async throws {
+            let scratch = try Scratch()
+            try scratch.fill(1)
+            let (store, _) = try await scratch.inbox(JobPool(threads: 0))
+            for call in 0..<4 {
+                let faults = Faults(failing: call, with: ENOSPC)
+                let isReserved = await Faults.$current.withValue(faults) {
+                    await store.reserveModseqs()
+                }
+                #expect(!isReserved, "\(faults.calls)")
+            }
+            #expect(await store.reserveModseqs())
+            await store.shutDown()
+        }
+
+        @Test("a restored Maildir: UIDNEXT stays, what came back is new") @EventLoop
+        func restored() async throws {
+            let scratch = try Scratch()
+            try scratch.fill(3)
+            let (store, inbox) = try await scratch.inbox(JobPool(threads: 0))
+            let list = try #require(scratch.read("dovecot-uidlist"))
+            let name = try #require(scratch.names("cur").last)
+            try scratch.deliver("new/1800000000.x.h")
+            try await inbox.settle()
+            _ = try await inbox.expunge([3, 4], source: 1)
+            #expect(inbox.table.uids == [1, 2] && inbox.uidNext == 5)
+            try scratch.write("dovecot-uidlist.old", list)
+            try scratch.rename("dovecot-uidlist.old", "dovecot-uidlist")
+            try scratch.write("cur/\(name)")
+            inbox.wantScan()
+            try await inbox.settle()
+            #expect(inbox.table.uids == [1, 2, 5] && inbox.uidNext == 6)
+            await store.shutDown()
         }
     }
 }
