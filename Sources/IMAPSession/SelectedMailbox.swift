@@ -26,6 +26,8 @@ package final class SelectedMailbox: MailboxObserver {
     private(set) var announced = 0
     private(set) var recent: Set<UInt32> = []
     private var toldRecent = -1
+    /// `Mailbox.recentVersion` when it was last looked at.
+    private var seenRecentVersion: UInt64?
     private var position = 0
     private var lastModseq: UInt64 = 0
     /// Expunged, and not told yet.
@@ -187,18 +189,27 @@ package final class SelectedMailbox: MailboxObserver {
     private func reportExpunges(to output: inout ByteBuffer) {
         guard !pendingExpunges.isEmpty else { return }
         if !contexts.isEmpty { reportRemovals(of: pendingExpunges, to: &output) }
-        var kept: [UInt32] = []
-        kept.reserveCapacity(uids.count)
-        for uid in uids {
-            if pendingExpunges.contains(uid) {
-                output.append(untagged: UInt32(kept.count + 1), "EXPUNGE")
-                recent.remove(uid)
-            } else {
-                kept.append(uid)
-            }
+        let gone = pendingExpunges.compactMap { index(of: $0) }.sorted()
+        for (before, index) in gone.enumerated() {
+            output.append(untagged: UInt32(index - before + 1), "EXPUNGE")
+            if !recent.isEmpty { recent.remove(uids[index]) }
         }
-        announced -= uids.count - kept.count
-        uids = kept
+        announced -= gone.count
+        if gone.count == 1 {
+            uids.remove(at: gone[0])
+        } else if let first = gone.first {
+            var kept = first
+            var next = 0
+            for index in first..<uids.count {
+                if next < gone.count, gone[next] == index {
+                    next += 1
+                } else {
+                    uids[kept] = uids[index]
+                    kept += 1
+                }
+            }
+            uids.removeLast(gone.count)
+        }
         pendingExpunges = []
     }
 
@@ -215,7 +226,10 @@ package final class SelectedMailbox: MailboxObserver {
             }
         }
         if revision == .rev2 { return }
-        takeRecent(mailbox.unclaimedRecent.filter { index(of: $0) != nil })
+        if mailbox.recentVersion != seenRecentVersion {
+            seenRecentVersion = mailbox.recentVersion
+            takeRecent(mailbox.unclaimedRecent.filter { index(of: $0) != nil })
+        }
         if recent.count != toldRecent {
             toldRecent = recent.count
             output.append(untagged: UInt32(recent.count), "RECENT")

@@ -40,7 +40,11 @@ package final class Mailbox {
     /// The newest modseq that any message or expunge got.
     package var highestModseq: UInt64 { history.highestModseq }
     /// Messages that no session has claimed as \Recent yet.
-    package internal(set) var unclaimedRecent: Set<UInt32> = []
+    package internal(set) var unclaimedRecent: Set<UInt32> = [] {
+        didSet { recentVersion += 1 }
+    }
+    /// Another one after each change of `unclaimedRecent`.
+    package private(set) var recentVersion: UInt64 = 0
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
     package internal(set) var isGone = false
 

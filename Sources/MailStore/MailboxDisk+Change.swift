@@ -141,11 +141,12 @@ extension MailboxDisk {
         var results: [Result<[UInt8]?, StoreError>] = []
         var present: [[UInt8]: FileLocation]?
         var freed = QuotaFile.Amount()
+        let isCounted = quota.isKept(in: root)
         quota.begin()
         defer { quota.end(-freed, root: root) }
         for removal in removals.prefix(Limits.lockBatchMax) {
             if !results.isEmpty, Instant.now > end { break }
-            results.append(remove(removal, &present, &freed))
+            results.append(remove(removal, &present, isCounted: isCounted, &freed))
             if case .success = results[results.count - 1],
                 let record = uidList.list?.index(of: removal.base.span)
             {
@@ -168,12 +169,13 @@ extension MailboxDisk {
     private func remove(
         _ removal: Removal,
         _ present: inout [[UInt8]: FileLocation]?,
+        isCounted: Bool,
         _ freed: inout QuotaFile.Amount
     ) -> Result<[UInt8]?, StoreError> {
         var location = removal.location
         for attempt in 0..<Limits.renameRetriesMax {
             let source = location.isNew ? new : cur
-            let size = Quota.size(of: location.name, in: source) ?? 0
+            let size = isCounted ? Quota.size(of: location.name, in: source) ?? 0 : 0
             do throws(SystemError) {
                 var aside: [UInt8]?
                 if removal.isKept {
