@@ -1,5 +1,9 @@
 /// What bounds a session, each with its reason.
 package enum Limits {
+    /// APPENDs of one session that wait for the disk, each with a message in memory or in a file, while
+    /// the next is taken in.
+    static let pendingAppendsMax = 16
+
     /// RFC 9051 §5.4: at least 30 minutes.
     static let idleSeconds = 30 * 60 + 30
 
@@ -14,6 +18,10 @@ package enum Limits {
 
     /// Input taken from the stream at once.
     static let inputBytesMax = 64 << 10
+
+    /// Messages in one APPEND. Alpine copies whole mailboxes in one command; each message waits in
+    /// tmp/ for the last one, and all are renamed under one taking of the lock.
+    static let appendMessagesMax = 10_000
 
     /// Octets of an uploaded message between two writes to the disk.
     static let uploadChunkBytes = 256 << 10

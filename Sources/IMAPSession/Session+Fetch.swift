@@ -125,6 +125,7 @@ extension Session {
     ) async throws(CommandFailure) {
         guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
+        if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
         output.appendFetch(UInt32(index + 1))
         var items = ByteBuffer()
         if plan.wantsUID {
@@ -285,7 +286,9 @@ extension Session {
         }
         if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
         view.reportKeywords(to: &output)
+        let start = output.count
         let isFirst = writer.append(index, uid, row, addsFlags: addsFlags, to: &output)
+        if isFirst, rendered.bytes.isEmpty { return output.bytes.removeSubrange(start...) }
         output.append(isFirst ? rendered.bytes.dropFirst() : rendered.bytes[...])
         output.append(")\r\n")
         try await flushIfLarge()
@@ -371,9 +374,9 @@ extension Session {
     func isOffered(_ item: FetchItem) -> Bool {
         switch item {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
-            .rfc822Text, .rfc822Size, .bodySection:
+            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize:
             true
-        case .binary, .binarySize, .modSeq, .emailID, .threadID, .saveDate, .preview: false
+        case .modSeq, .emailID, .threadID, .saveDate, .preview: false
         }
     }
 }

@@ -18,6 +18,9 @@ package enum Limits {
     /// a new name for an old one that went, so only the wait counts.
     static let copyBatchMax = 2_000
 
+    /// Bytes written at once of a message that is rewritten.
+    static let rewriteBytesMax = 256 << 10
+
     /// What a gzip-compressed message may become: a bomb must not take the process.
     static let inflatedBytesMax = 256 << 20
 

@@ -10,6 +10,8 @@ package import Posix
 @EventLoop
 final class PendingAdmission {
     let items: [MailboxDisk.Admission]
+    /// Whether a job that begins now may take it: its messages are not being synced beside.
+    var isReady = true
     private var result: Result<[UInt32], StoreError>?
     private let finished = Signal()
 
@@ -28,6 +30,19 @@ final class PendingAdmission {
     }
 }
 
+/// A staged message and what it is to have in the mailbox.
+package struct StagedAdmission: Sendable {
+    package var message: StagedMessage
+    package var flags: FlagLetters.Known
+    package var keywords: [[UInt8]]
+
+    package init(_ message: StagedMessage, flags: FlagLetters.Known, keywords: [[UInt8]]) {
+        self.message = message
+        self.flags = flags
+        self.keywords = keywords
+    }
+}
+
 extension Mailbox {
     /// Gives arrivals and messages of ours that wait their UIDs, with one sync.
     func admitAll() async throws(StoreError) {
@@ -35,8 +50,9 @@ extension Mailbox {
         var result: MailboxDisk.AdmissionResult?
         do throws(StoreError) {
             try await locked { () -> Job<MailboxDisk.AdmissionResult>? in
-                waiting = admissions
-                admissions = []
+                // In the order of asking, also where a later one was synced sooner.
+                waiting = Array(admissions.prefix { $0.isReady })
+                admissions.removeFirst(waiting.count)
                 let request = MailboxDisk.AdmissionRequest(
                     found: arrivals.first(Limits.lockBatchMax),
                     groups: waiting.map(\.items),
@@ -96,42 +112,45 @@ extension Mailbox {
         notify()
     }
 
-    /// Brings a message that was staged in this mailbox's `tmp/` into it. Durable on return.
-    package func admit(
-        _ staged: StagedMessage,
-        flags: FlagLetters.Known,
-        keywords: [[UInt8]]
-    ) async throws(StoreError) -> UInt32 {
-        let admission = MailboxDisk.Admission(
-            source: .message(staged),
-            base: staged.base,
-            flags: flags,
-            keywords: keywords
+    /// Brings finished messages into the mailbox, all or none. Durable on return; the UIDs are in the
+    /// order of the list.
+    package func admit(_ list: [StagedAdmission]) async throws(StoreError) -> [UInt32] {
+        try await admit(
+            list.map { entry in
+                MailboxDisk.Admission(
+                    source: .message(entry.message),
+                    base: entry.message.base,
+                    flags: entry.flags,
+                    keywords: entry.keywords
+                )
+            }
         )
-        return try await admit([admission])[0]
     }
 
     /// Brings several in; all or none. The UIDs are in the order of the list.
     func admit(_ list: [MailboxDisk.Admission]) async throws(StoreError) -> [UInt32] {
         if list.isEmpty { return [] }
         guard !isGone else { throw .noSuchMailbox }
+        let pending = PendingAdmission(list)
+        admissions.append(pending)
         let messages = list.compactMap(\.message)
         if !messages.isEmpty, isWorking || isBusy {
             // Its turn is not now: what it brings is synced beside the work that is under way. Else
             // one job does all.
+            pending.isReady = false
             await context.pool.run(.syncing) { StagedMessage.makeDurable(messages) }
-            guard !isGone else { throw .noSuchMailbox }
+            pending.isReady = true
         }
-        let pending = PendingAdmission(list)
-        admissions.append(pending)
         work()
         return try await pending.wait().get()
     }
 
     /// Begins a message that will be written piece by piece.
-    package func stage() async throws(StoreError) -> StagedMessage {
+    ///
+    /// - Parameter isBinary: whether it may hold parts of the encoding "binary".
+    package func stage(isBinary: Bool = false) async throws(StoreError) -> StagedMessage {
         guard !isGone else { throw .noSuchMailbox }
-        return StagedMessage(context.names.next(), disk)
+        return StagedMessage(context.names.next(), disk, isBinary: isBinary)
     }
 
     package func write(_ bytes: [UInt8], to staged: StagedMessage) async throws(StoreError) {
@@ -148,11 +167,20 @@ extension Mailbox {
 
     /// Completes a staged message, which `admit` makes durable.
     package func finish(_ staged: StagedMessage, date: WallTime?) async throws(StoreError) {
-        staged.finish(date)
+        do throws(SystemError) {
+            if !staged.isBinary { return try staged.finish(date) }
+            try await context.pool.run(.syncing) { () throws(SystemError) in
+                try staged.finish(date)
+            }
+        } catch {
+            context.logFailure(.system(error), disk.directory)
+            throw StoreError(error)
+        }
     }
 
-    package func discard(_ staged: StagedMessage) async {
-        guard staged.hasFile else { return }
-        await context.pool.run(.syncing) { staged.discard() }
+    package func discard(_ staged: [StagedMessage]) async {
+        let filed = staged.filter(\.hasFile)
+        if filed.isEmpty { return }
+        await context.pool.run(.syncing) { for message in filed { message.discard() } }
     }
 }

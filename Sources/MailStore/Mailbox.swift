@@ -353,7 +353,7 @@ package final class Mailbox {
         while !isGone {
             if needsScan || !suspects.isEmpty {
                 try await rescan()
-            } else if !arrivals.isEmpty || !admissions.isEmpty {
+            } else if !arrivals.isEmpty || admissions.first?.isReady == true {
                 try await admitAll()
             } else if movesDue {
                 await moveNew()

@@ -1,5 +1,6 @@
 import Bytes
 import Glibc
+import InternetMessage
 import Maildir
 import Posix
 
@@ -8,6 +9,10 @@ import Posix
 //  A small one is held in memory, and gets its file in `tmp/` by the job that admits it; a large one
 //  goes to its file as it comes. The file has the message's future base name without sizes. A crash
 //  leaves it there; nothing names it, and it is removed after 36 hours.
+//
+//  One with binary parts is kept as it comes, since only its end shows what is a line end and what is
+//  not. `finish` reads it and writes it anew: the only large message that is ever held in memory
+//  whole, once.
 //
 //  Messages that wait together are synced together: the writing of all is begun before the first is
 //  waited for, so that one commit of the filesystem's journal serves them all.
@@ -26,6 +31,8 @@ package final class StagedMessage: @unchecked Sendable {
     private(set) var hasFile = false
     /// What is not yet in the file.
     private var held: [UInt8] = []
+    /// Whether it may hold binary parts, and was not rewritten yet.
+    private(set) var isBinary: Bool
     private var endsInCR = false
     private var date: WallTime?
     private var isDurable = false
@@ -35,8 +42,9 @@ package final class StagedMessage: @unchecked Sendable {
     private(set) package var storedCount = 0
     private(set) package var wireCount = 0
 
-    init(_ name: [UInt8], _ disk: MailboxDisk) {
+    init(_ name: [UInt8], _ disk: MailboxDisk, isBinary: Bool = false) {
         self.name = name
+        self.isBinary = isBinary
         self.disk = disk
         base = name
     }
@@ -49,7 +57,7 @@ package final class StagedMessage: @unchecked Sendable {
     /// Takes octets. What is too much to be held goes to the file.
     func write(_ bytes: [UInt8]) throws(SystemError) {
         let stays = holds(bytes.count)
-        convert(bytes)
+        if isBinary { held.append(contentsOf: bytes) } else { convert(bytes) }
         if !stays { try writeOut() }
     }
 
@@ -76,8 +84,25 @@ package final class StagedMessage: @unchecked Sendable {
         wireCount += all.count - before + all.span.lineFeeds(in: before..<all.count).all
     }
 
-    /// No more octets follow.
-    func finish(_ date: WallTime?) {
+    /// Gives binary parts an encoding that can be kept.                       RFC 3516 §4.4
+    private func rewrite() throws(SystemError) {
+        guard isBinary else { return }
+        var raw = held
+        held = []
+        if hasFile {
+            if let stored = try file?.readAll(max: Limits.messageBytesMax) { raw = stored + raw }
+            try file?.truncate(to: 0)
+        }
+        isBinary = false
+        try BinaryRecoding.rewrite(raw.span, pieceBytesMax: Limits.rewriteBytesMax) {
+            (piece: inout ByteBuffer) throws(SystemError) in
+            try write(piece.bytes)
+        }
+    }
+
+    /// No more octets follow. Waits for the disk only where parts are binary.
+    func finish(_ date: WallTime?) throws(SystemError) {
+        try rewrite()
         if endsInCR {
             endsInCR = false
             held.append(.cr)
@@ -93,7 +118,7 @@ package final class StagedMessage: @unchecked Sendable {
             let permissions = MailboxPermissions(of: try disk.directory.status())
             let created = try disk.tmp.open(
                 name,
-                O_WRONLY | O_CREAT | O_EXCL,
+                (isBinary ? O_RDWR | O_APPEND : O_WRONLY) | O_CREAT | O_EXCL,
                 mode: permissions.fileMode
             )
             hasFile = true
