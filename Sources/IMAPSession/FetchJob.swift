@@ -137,13 +137,13 @@ extension FetchPlan {
             if isFirst, output.count == itemsStart {
                 // All that was asked for has an unknown encoding: there is nothing to tell.
                 output.bytes.removeSubrange(start...)
-                return
+                break
             }
             // A file name may tell a wrong size.
             guard wantsSize, message.size != told else { break }
             output.bytes.removeSubrange(start...)
         }
-        output.append(")\r\n")
+        if output.count > start { output.append(")\r\n") }
         result.size = Int64(message.size ?? -1)
         result.date = message.date
     }

@@ -54,7 +54,7 @@ extension Session {
     ) async -> MessageContent? {
         do throws(StoreError) { return try await mailbox.read(uid) } catch {
             let failure: CommandFailure =
-                error == .messageGone
+                error == .messageGone || error == .unreadableMessage
                 ? CommandFailure(error)
                 : .refused(
                     .unavailable,
@@ -125,7 +125,6 @@ extension Session {
     ) async throws(CommandFailure) {
         guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
-        if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
         output.appendFetch(UInt32(index + 1))
         var items = ByteBuffer()
         if plan.wantsUID {
@@ -288,7 +287,9 @@ extension Session {
         view.reportKeywords(to: &output)
         let start = output.count
         let isFirst = writer.append(index, uid, row, addsFlags: addsFlags, to: &output)
-        if isFirst, rendered.bytes.isEmpty { return output.bytes.removeSubrange(start...) }
+        if isFirst, rendered.bytes.isEmpty {
+            return output.bytes.removeSubrange(start...)
+        }
         output.append(isFirst ? rendered.bytes.dropFirst() : rendered.bytes[...])
         output.append(")\r\n")
         try await flushIfLarge()

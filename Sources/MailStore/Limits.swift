@@ -62,4 +62,26 @@ package enum Limits {
 
     /// `martlet-state`: a line for each mailbox with a special use.
     static let stateBytesMax = 1 << 20
+
+    /// How long after a change the index is told: one write serves all changes of that time.
+    static let summarySeconds = 4
+
+    /// Blocks of 1,024 UIDs (some 100 KB each) that are written to the index in one step, so that
+    /// neither the loop nor readers of the index wait for long.
+    static let summaryBlocksMax = 8
+
+    /// The age of a change at which a later one is sure to have another time: filesystems count in
+    /// up to two seconds.
+    static let stampAgeMilliseconds: Int64 = 2_000
+
+    /// The first line of a uidlist.
+    static let listHeaderBytesMax = 4_096
+
+    /// Names that came or went in a mailbox that is only watched, before it is just taken for
+    /// changed.
+    static let watchedNameCountMax = 1_000
+
+    /// When a directory that has just come is looked at again: `mkdir` comes before what makes it
+    /// a mailbox.
+    static let newMailboxMilliseconds = [30, 300, 2_000]
 }

@@ -94,7 +94,7 @@ extension Mailbox {
     }
 
     func applyDeferredEvents() {
-        guard deferredEvents.count > 0 else { return }
+        guard !deferredEvents.isEmpty else { return }
         let events = deferredEvents
         deferredEvents = DeferredEvents()
         events.forEach { kind, name, isNew in
@@ -110,7 +110,11 @@ extension Mailbox {
         case .created:
             switch disk.completeness(FileLocation(isNew: isNew, name: name.array)) {
             case .complete: return true
-            case .written, .gone: return false
+            case .written:
+                // Closing it will change neither directory.
+                unseenFiles += 1
+                return false
+            case .gone: return false
             case .unknown:
                 lookAgain()
                 return false
@@ -193,6 +197,7 @@ extension Mailbox {
 struct DeferredEvents {
     private var bytes: [UInt8] = []
     private(set) var count = 0
+    var isEmpty: Bool { count == 0 }
 
     mutating func append(_ kind: FileEvent.Kind, _ name: Span<UInt8>, isNew: Bool) {
         bytes.append(kind.rawValue)

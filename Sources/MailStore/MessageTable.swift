@@ -1,5 +1,6 @@
 package import Maildir
 import Bytes
+import MessageIndex
 
 //  The messages of a live mailbox, in columns
 //
@@ -65,6 +66,8 @@ package struct MessageTable: Sendable {
     private var slots: [UInt32] = []
     private var tags: [UInt8] = []
     private var usedSlots = 0
+    /// What the index does not have as it is here.
+    var touched = TouchedBlocks()
 
     private var letters: FlagLetters.Known = []
 
@@ -248,6 +251,7 @@ package struct MessageTable: Sendable {
         sizes.append(-1)
         if place == .irregular { irregular[uid] = location }
         count(uids.count - 1, 1)
+        touched.noteBoth(uid)
         if !slots.isEmpty { enter(uid, uids.count - 1) }
     }
 
@@ -288,6 +292,19 @@ package struct MessageTable: Sendable {
             irregular[uids[row]] = nil
         }
         count(row, 1)
+        touched.noteState(uids[row])
+    }
+
+    /// Records what reading a message showed.
+    mutating func note(_ row: Int, size: Int64? = nil, date: Int64) {
+        if date != .min, dates[row] != date {
+            dates[row] = date
+            touched.noteFixed(uids[row])
+        }
+        if let size, size >= 0, sizes[row] != size {
+            sizes[row] = size
+            touched.noteFixed(uids[row])
+        }
     }
 
     /// Removes rows, given in ascending order. What is behind them is moved as memory: a million rows
@@ -296,6 +313,7 @@ package struct MessageTable: Sendable {
         guard !rows.isEmpty else { return }
         for row in rows {
             count(row, -1)
+            touched.noteBoth(uids[row])
             liveNameBytes -= Int(nameCounts[row])
             if !irregular.isEmpty { irregular[uids[row]] = nil }
             if !beyond.isEmpty { beyond[uids[row]] = nil }
@@ -374,6 +392,128 @@ package struct MessageTable: Sendable {
     private static let seed = UInt64.random(in: .min ... .max)
 }
 
+// MARK: In the index
+
+extension MessageTable {
+    /// What a summary tells. Nil where its names are none that files of a mailbox can have.
+    init?(_ summary: MailboxSummary, _ keywords: Keywords) {
+        let (slash, zero) = (UInt8(ascii: "/"), UInt8(0))
+        guard summary.names.span.firstIndex(of: slash) == nil,
+            summary.names.span.firstIndex(of: zero) == nil
+        else { return nil }
+        uids = summary.uids
+        flagBits = summary.flags
+        places = summary.places
+        modseqs = summary.modseqs
+        nameCounts = summary.nameCounts
+        arena = summary.names
+        liveNameBytes = arena.count
+        nameOffsets.reserveCapacity(uids.count)
+        dates = DateColumn(summary.dates)
+        sizes = SizeColumn(summary.sizes)
+        var offset: UInt32 = 0
+        for row in uids.indices {
+            guard Place(rawValue: places[row] & ~Self.linkBit) != nil else { return nil }
+            nameOffsets.append(offset)
+            offset += UInt32(nameCounts[row])
+        }
+        for name in summary.header.irregular {
+            guard !name.name.contains(slash), !name.name.contains(zero) else { return nil }
+            irregular[name.uid] = FileLocation(isNew: name.isNew, name: name.name)
+        }
+        for row in uids.indices { count(row, 1) }
+        if !keywords.beyondLetters.isEmpty {
+            for row in uids.indices {
+                let indexes = keywords.beyond(base(row))
+                if !indexes.isEmpty { beyond[uids[row]] = indexes }
+            }
+        }
+    }
+
+    /// The header's part of what the rows say; the caller adds what they do not.
+    var summaryHeader: SummaryHeader {
+        var header = SummaryHeader()
+        header.messageCount = UInt32(count)
+        header.nameBytes = UInt64(liveNameBytes)
+        header.newCount = UInt32(newCount)
+        header.unseenCount = UInt32(unseenCount)
+        header.deletedCount = UInt32(deletedCount)
+        for (uid, location) in irregular {
+            header.irregular.append(
+                IrregularName(uid: uid, isNew: location.isNew, name: location.name)
+            )
+        }
+        return header
+    }
+
+    mutating func touchAll() {
+        for uid in uids { touched.noteBoth(uid) }
+    }
+
+    /// Whether a summary can hold the table.
+    var fitsSummary: Bool { irregular.count <= SummaryHeader.irregularMax }
+
+    /// The blocks as they are now.
+    func summaryBlocks(_ touched: TouchedBlocks) -> [SummaryBlock] {
+        touched.state.union(touched.fixed).sorted().map { number in
+            let rows = rows(ofBlock: number)
+            if rows.isEmpty { return SummaryBlock(number: number, state: [], fixed: []) }
+            return SummaryBlock(
+                number: number,
+                state: touched.state.contains(number) ? stateRecord(rows) : nil,
+                fixed: touched.fixed.contains(number) ? fixedRecord(rows) : nil
+            )
+        }
+    }
+
+    private func rows(ofBlock number: UInt32) -> Range<Int> {
+        let start = firstRow(from: SummaryBlock.first(of: number))
+        let end = UInt32(exactly: SummaryBlock.end(of: number)).map { firstRow(from: $0) } ?? count
+        return start..<end
+    }
+
+    private func stateRecord(_ rows: Range<Int>) -> [UInt8] {
+        SummaryBlock.state(
+            modseqs.span.extracting(rows),
+            uids.span.extracting(rows),
+            flagBits.span.extracting(rows),
+            places.span.extracting(rows)
+        )
+    }
+
+    private func fixedRecord(_ rows: Range<Int>) -> [UInt8] {
+        var dates: [UInt32] = []
+        var sizes: [UInt32] = []
+        var names: [UInt8] = []
+        for row in rows {
+            let date = self.dates[row]
+            // Outside of these years it is looked up each time.
+            dates.append(date > 0 ? UInt32(exactly: date) ?? 0 : 0)
+            sizes.append(UInt32(exactly: self.sizes[row]) ?? .max)
+            let start = Int(nameOffsets[row])
+            names.append(contentsOf: arena[start..<(start + Int(nameCounts[row]))])
+        }
+        return SummaryBlock.fixed(
+            uids.span.extracting(rows),
+            dates.span,
+            sizes.span,
+            nameCounts.span.extracting(rows),
+            names.span
+        )
+    }
+
+    /// Whether two rows are one message in one place.
+    func isSame(_ row: Int, as other: MessageTable, _ otherRow: Int) -> Bool {
+        places[row] == other.places[otherRow]
+            && (irregular.isEmpty && other.irregular.isEmpty
+                || irregular[uids[row]] == other.irregular[other.uids[otherRow]])
+    }
+
+    func hasSameName(_ row: Int, as other: MessageTable, _ otherRow: Int) -> Bool {
+        name(row).equals(other.name(otherRow))
+    }
+}
+
 extension Array {
     /// Removes elements at ascending indexes; each stretch between two is moved at once.
     fileprivate mutating func remove(rows: [Int]) {
@@ -399,6 +539,11 @@ extension Array {
 package struct DateColumn: Sendable {
     private var near: [UInt32] = []
     private var wide: [Int64]?
+
+    init() {}
+
+    /// - Parameter near: 0 for unknown.
+    init(_ near: [UInt32]) { self.near = near }
 
     /// 1970 itself counts as far: 0 is unknown.
     private static func isNear(_ date: Int64) -> Bool {
@@ -444,6 +589,11 @@ package struct DateColumn: Sendable {
 /// RFC822.SIZE, -1 for unknown. One of four gigabytes is not kept.
 package struct SizeColumn: Sendable {
     private var sizes: [UInt32] = []
+
+    init() {}
+
+    /// - Parameter sizes: `UInt32.max` for unknown.
+    init(_ sizes: [UInt32]) { self.sizes = sizes }
 
     private static func kept(_ size: Int64) -> UInt32 { UInt32(exactly: size) ?? .max }
 

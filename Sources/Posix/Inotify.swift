@@ -30,6 +30,8 @@ package struct FileEvent: Sendable {
     }
     package let kind: Kind
     package let name: [UInt8]
+    /// Whether the name is a directory's. Told only to who asked for directories.
+    package var isDirectory = false
 }
 
 @safe
@@ -43,7 +45,8 @@ package final class Inotify {
 
     private struct Handler {
         let number: UInt64
-        let handle: (FileEvent.Kind, Span<UInt8>) -> Void
+        let wantsDirectories: Bool
+        let handle: (FileEvent.Kind, Span<UInt8>, Bool) -> Void
     }
 
     private let descriptor: CInt
@@ -75,17 +78,30 @@ package final class Inotify {
     /// Watches a directory; events go to `handler` until `remove`.
     ///
     /// Fails with ENOSPC where fs.inotify.max_user_watches is reached.
+    ///
+    /// - Parameter directories: whether what happens to directories in it is told too.
     package func add(
         _ directory: Directory,
+        directories: Bool = false,
         _ handler: @escaping @EventLoop (FileEvent) -> Void
     ) throws(SystemError) -> WatchID {
-        try addRaw(directory) { kind, name in handler(FileEvent(kind: kind, name: name.array)) }
+        try add(directory, directories) { kind, name, isDirectory in
+            handler(FileEvent(kind: kind, name: name.array, isDirectory: isDirectory))
+        }
     }
 
     /// The same for who looks at thousands of names: each is there during the call only.
     package func addRaw(
         _ directory: Directory,
         _ handler: @escaping @EventLoop (FileEvent.Kind, Span<UInt8>) -> Void
+    ) throws(SystemError) -> WatchID {
+        try add(directory, false) { kind, name, _ in handler(kind, name) }
+    }
+
+    private func add(
+        _ directory: Directory,
+        _ directories: Bool,
+        _ handler: @escaping @EventLoop (FileEvent.Kind, Span<UInt8>, Bool) -> Void
     ) throws(SystemError) -> WatchID {
         let mask =
             martlet_in_create | martlet_in_moved_to | martlet_in_moved_from | martlet_in_delete
@@ -99,7 +115,9 @@ package final class Inotify {
         }
         guard result >= 0 else { throw SystemError("inotify_add_watch", path: directory.path) }
         lastNumber += 1
-        handlers[result, default: []].append(Handler(number: lastNumber, handle: handler))
+        handlers[result, default: []].append(
+            Handler(number: lastNumber, wantsDirectories: directories, handle: handler)
+        )
         return WatchID(value: result, number: lastNumber)
     }
 
@@ -150,9 +168,12 @@ package final class Inotify {
             let name = bytes.extracting(0..<(bytes.firstIndex(of: 0) ?? length))
             offset = start + length
             if mask & martlet_in_overflow != 0 {
-                for handler in handlers.values.joined() { handler.handle(.overflow, name) }
+                for handler in handlers.values.joined() { handler.handle(.overflow, name, false) }
             } else if let kind = Self.kind(mask), let handlers = handlers[id] {
-                for handler in handlers { handler.handle(kind, name) }
+                let isDirectory = kind != .directoryGone && mask & martlet_in_isdir != 0
+                for handler in handlers where !isDirectory || handler.wantsDirectories {
+                    handler.handle(kind, name, isDirectory)
+                }
             }
         }
     }
@@ -191,7 +212,6 @@ package final class Inotify {
         if mask & (martlet_in_delete_self | martlet_in_move_self | martlet_in_ignored) != 0 {
             return .directoryGone
         }
-        if mask & martlet_in_isdir != 0 { return nil }
         if mask & martlet_in_moved_to != 0 { return .movedTo }
         if mask & martlet_in_moved_from != 0 { return .movedFrom }
         if mask & martlet_in_delete != 0 { return .deleted }

@@ -87,7 +87,7 @@ extension AllTests {
                 }
                 #expect(inbox.table.count == 90_001)
                 #expect(inbox.isSettled)
-                #expect(inbox.deferredEvents.count == 0)
+                #expect(inbox.deferredEvents.isEmpty)
                 viewer.close()
                 await eventually { scratch.names("tmp").isEmpty }
             }
