@@ -8,6 +8,8 @@ package import MailStore
 package enum CommandFailure: Error {
     /// The client broke the grammar, or a rule that the grammar cannot say. BAD.
     case bad(StaticString)
+    /// A sequence number in UIDONLY mode. BAD.                                RFC 9586 §3
+    case uidRequired
     /// Well formed and not possible in this state of the connection: the client does not know where it
     /// is. BAD [CLIENTBUG].                                                  RFC 5530 §3
     case clientBug(StaticString)

@@ -12,15 +12,22 @@ struct FetchPlan: Sendable {
     private let items: [(item: FetchItem, fields: HeaderFieldSet?)]
     let isUTF8: Bool
     let wantsFlags: Bool
+    let wantsModseq: Bool
     let wantsUID: Bool
     let wantsDate: Bool
     let wantsSize: Bool
     let setsSeen: Bool
 
-    init(_ command: FetchCommand, isUTF8: Bool) {
+    init(_ command: FetchCommand, isUTF8: Bool, _ telling: SelectedMailbox.Telling = .init()) {
         self.isUTF8 = isUTF8
         wantsFlags = command.items.contains(.flags)
-        wantsUID = command.kind == .uid || command.items.contains(.uid)
+        // A client that knows CONDSTORE gets MODSEQ wherever it gets flags.
+        wantsModseq =
+            command.items.contains(.modSeq) || command.changedSince != nil
+            || telling.modseqs && wantsFlags
+        // UIDFETCH has the UID in front.                                     RFC 9586 §3.3
+        wantsUID =
+            command.items.contains(.uid) || command.kind == .uid && !telling.uidOnly
         wantsDate = command.items.contains(.internalDate)
         wantsSize = command.items.contains(.rfc822Size)
         setsSeen = command.items.contains(where: \.setsSeen)
@@ -41,6 +48,15 @@ struct FetchPlan: Sendable {
             }
         }
         self.items = items
+    }
+
+    /// Flags, as SELECT tells a client what it missed.                        RFC 7162 §3.2.5.1
+    init(changesFor telling: SelectedMailbox.Telling) {
+        self.init(
+            FetchCommand(kind: .uid, set: .saved, items: [.flags, .modSeq]),
+            isUTF8: false,
+            telling
+        )
     }
 
     /// Whether a message's file has to be read.

@@ -63,6 +63,9 @@ package enum Limits {
     /// Compressed input taken from the stream at once.
     static let compressedBytesMax = 16 << 10
 
+    /// Ranges in one VANISHED response: lines that clients can read.
+    static let vanishedRangesMax = 1_000
+
     /// Reads in a row that decompress to nothing, before others are let run.
     static let emptyReadsMax = 16
 }

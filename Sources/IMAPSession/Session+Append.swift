@@ -94,7 +94,9 @@ extension Session {
                         guard await answerAppends() else { return .closed }
                         badCommands = 0
                         try await report(upload)
-                        output.append(tagged: tag ?? [], .ok, completion.code, completion.text)
+                        let highest = highestModseqCode(hasRoom: completion.code == nil)
+                        let code = completion.code ?? highest
+                        output.append(tagged: tag ?? [], .ok, code, completion.text)
                         return .handled
                     }
                 }
@@ -106,6 +108,7 @@ extension Session {
                 if await !answerAppends() { return .closed }
                 if case .bad = error { badCommands += 1 } else { badCommands = 0 }
                 try? await report(upload)
+                _ = highestModseqCode(hasRoom: false)
                 answer(error, tag ?? [])
                 return .handled
             }

@@ -49,13 +49,13 @@ extension Session {
     //
     //  A failed SELECT leaves no mailbox selected.
     func select(_ command: SelectCommand) async throws(CommandFailure) -> Completion {
+        if command.condStore { sync.condStore = true }
         if let view = selected {
             view.close()
             selected = nil
             output.append(untagged: .ok, .closed, "Previous mailbox closed")
         }
         saved = []
-        if command.quickResync != nil { throw .bad("QRESYNC is not offered by this server") }
         let mailbox = try await open(try path(command.mailbox))
         let view = SelectedMailbox(
             mailbox,
@@ -73,19 +73,23 @@ extension Session {
             view.close()
             throw CommandFailure(error)
         }
+        view.telling = await telling()
         view.takeIn()
         selected = view
         view.appendFlagLists(to: &output)
         output.append(untagged: UInt32(view.uids.count), "EXISTS")
         if revision == .rev1 {
             output.append(untagged: UInt32(view.recent.count), "RECENT")
-            if let unseen = firstUnseen(view) {
+            // A sequence number, which RFC 9586 §3 forbids.
+            if !sync.uidOnly, let unseen = firstUnseen(view) {
                 output.append(untagged: .ok, .unseen(SequenceNumber(unseen)), "First unseen")
             }
         }
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
+        appendHighestModseq(view)
         if revision == .rev2 { try await appendListed(mailbox.path, supplied: command.mailbox) }
+        if let client = command.quickResync { try await resynchronize(client, view) }
         return command.isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
     }
@@ -263,7 +267,8 @@ extension Session {
             let sizes = await sizes(of: deleted.map { table.uids[$0] }, in: mailbox)
             return .number(sizes.reduce(0) { $0 &+ UInt64(max($1, 0)) })
         case .appendLimit: return .number(UInt64(Limits.appendBytesMax))
-        case .highestModSeq, .mailboxID:
+        case .highestModSeq: return .number(await highestModseq(mailbox))
+        case .mailboxID:
             throw .bad("Status item is not offered by this server")
         }
     }

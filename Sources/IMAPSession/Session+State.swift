@@ -23,8 +23,9 @@ extension Session {
     //  enable = "ENABLE" 1*(SP capability)                                   RFC 5161 §4
     //
     //  What is unknown is left out without a word (mutt asks for what is not offered).
-    func enable(_ names: [[UInt8]]) throws(CommandFailure) -> Completion {
+    func enable(_ names: [[UInt8]]) async throws(CommandFailure) -> Completion {
         var enabled: [Capability] = []
+        var modes = sync
         for name in names {
             if name.equalsIgnoringCase("UTF8=ACCEPT"), !acceptsUTF8 {
                 // RFC 6855 §3: not in the selected state.
@@ -36,9 +37,19 @@ extension Session {
                 guard selected == nil else { throw .clientBug("Not while a mailbox is selected") }
                 revision = .rev2
                 enabled.append(.imap4rev2)
+            } else if name.equalsIgnoringCase("CONDSTORE"), !modes.condStore {
+                modes.condStore = true
+                enabled.append(.condStore)
+            } else if name.equalsIgnoringCase("QRESYNC"), !modes.quickResync {
+                modes.quickResync = true
+                enabled.append(.quickResync)
+            } else if name.equalsIgnoringCase("UIDONLY"), !modes.uidOnly {
+                modes.uidOnly = true
+                enabled.append(.uidOnly)
             }
         }
         output.append(enabled: enabled)
+        await change(to: modes)
         return Completion("Enabled")
     }
 

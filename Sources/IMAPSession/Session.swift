@@ -33,6 +33,7 @@ package final class Session {
     var isIdling = false
     /// The command that is running came as `UID …`: whatever FETCH says meanwhile names the UID.
     var isUIDCommand = false
+    var sync = SyncModes()
     /// COMPRESS was answered OK; what follows is compressed.
     var wantsCompression = false
     /// The UIDs that `$` stands for, ascending.                               RFC 5182
@@ -309,9 +310,11 @@ package final class Session {
                     try await executeAside(command)
                 }
             try await report(after: command.body)
-            output.append(tagged: command.tag, .ok, completion.code, completion.text)
+            let highest = highestModseqCode(hasRoom: completion.code == nil)
+            output.append(tagged: command.tag, .ok, completion.code ?? highest, completion.text)
         } catch {
             if case .closed = error {} else { try? await report(after: command.body) }
+            _ = highestModseqCode(hasRoom: false)
             answer(error, command.tag)
         }
     }
@@ -319,6 +322,8 @@ package final class Session {
     func answer(_ failure: CommandFailure, _ tag: [UInt8]) {
         switch failure {
         case .bad(let text): output.append(tagged: tag, .bad, text)
+        case .uidRequired:
+            output.append(tagged: tag, .bad, .uidRequired, "Message numbers are not allowed")
         case .clientBug(let text): output.append(tagged: tag, .bad, .clientBug, text)
         case .refused(let code, let text): output.append(tagged: tag, .no, code, text)
         case .closed: ending = ending ?? "Connection closed"
@@ -388,12 +393,14 @@ package final class Session {
             }
         }
         if revision == .rev2, body.isLeftOutOfRev2 { throw .bad("Not a part of IMAP4rev2") }
+        if sync.uidOnly, body.namesSequenceNumbers { throw .uidRequired }
     }
 
     private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
         let body = command.body
         isUIDCommand = body.isUIDForm
         try checkState(for: body)
+        try await prepareSync(body)
         switch body {
         case .capability:
             output.append(capabilities: Self.capabilities)
@@ -406,7 +413,7 @@ package final class Session {
             output.append(untagged: .bye, "Logging out")
             return Completion("Logged out")
         case .id(let fields): return identify(fields)
-        case .enable(let names): return try enable(names)
+        case .enable(let names): return try await enable(names)
         case .namespace:
             output.append(
                 namespacePrefix: store.naming.prefix,

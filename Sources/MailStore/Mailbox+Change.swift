@@ -29,6 +29,8 @@ package enum StoreOutcome: Sendable, Equatable {
     case changed
     /// It had these flags already.
     case unchanged
+    /// It changed after the modseq of the condition: nothing was done.         RFC 7162 §3.1.3
+    case modified
     case gone
     case refused(StoreError)
 }
@@ -43,11 +45,13 @@ extension Mailbox {
     ///
     /// - Parameters:
     ///   - uids: ascending.
+    ///   - unchangedSince: only messages that did not change after this modseq.
     ///   - source: the session, which finds its own changes in the log by it.
     /// - Returns: one outcome for each UID.
     package func store(
         _ uids: [UInt32],
         _ delta: FlagsDelta,
+        unchangedSince: UInt64? = nil,
         source: UInt32,
         progress: WorkProgress? = nil
     ) async throws(StoreError) -> [StoreOutcome] {
@@ -58,7 +62,14 @@ extension Mailbox {
         var next = 0
         while next < uids.count {
             let end = min(next + Limits.lockBatchMax, uids.count)
-            try await storeBatch(uids[next..<end], delta.mode, masks, source, &outcomes)
+            try await storeBatch(
+                uids[next..<end],
+                delta.mode,
+                masks,
+                unchangedSince,
+                source,
+                &outcomes
+            )
             next = outcomes.count
             progress?.done = next
             await EventLoop.yield()
@@ -128,6 +139,7 @@ extension Mailbox {
         _ uids: ArraySlice<UInt32>,
         _ mode: FlagsDelta.Mode,
         _ masks: Masks,
+        _ unchangedSince: UInt64?,
         _ source: UInt32,
         _ outcomes: inout [StoreOutcome]
     ) async throws(StoreError) {
@@ -142,10 +154,16 @@ extension Mailbox {
                     batch.append(.gone)
                     continue
                 }
-                guard let change = change(row, mode, masks) else {
+                // What other programs do meanwhile `MailboxDisk.change` sees, under the lock.
+                if let unchangedSince, table.modseqs[row] > unchangedSince {
+                    batch.append(.modified)
+                    continue
+                }
+                guard var change = change(row, mode, masks) else {
                     batch.append(.unchanged)
                     continue
                 }
+                change.isConditional = unchangedSince != nil
                 positions.append(batch.count)
                 batch.append(.changed)
                 changes.append(change)
@@ -160,6 +178,9 @@ extension Mailbox {
             for (index, result) in results.enumerated() {
                 switch result {
                 case .done(let message): applyFlags(message, changes[index], source)
+                case .modified:
+                    batch[positions[index]] = .modified
+                    mustScan = true
                 case .gone:
                     batch[positions[index]] = .gone
                     mustScan = true

@@ -245,6 +245,8 @@ final class TranscriptRun {
             guard let first = numbers[0], let second = numbers[1], first < second else {
                 return fail(step, "not so: \(numbers)")
             }
+        case .stall(let name, let stalls): clients[name]?.stream.isStalled = stalls
+        case .hangUp(let name): clients[name]?.stream.end()
         case .compress(let name): clients[name]?.stream.compress()
         case .pause: await EventLoop.sleep(milliseconds: 100)
         case .closed(let name):
@@ -337,6 +339,7 @@ final class TranscriptRun {
         }
         let (isUTF8, acceptsUTF8) = (client.session.isUTF8, client.session.acceptsUTF8)
         let isRev2 = client.session.revision == .rev2
+        let sync = client.session.sync
         client.stream.end()
         _ = await client.waitForEnd()
         // In turn: a crash, an end in order, and one so long after the last change that the next
@@ -350,6 +353,12 @@ final class TranscriptRun {
         next.start(tag: nil)
         if acceptsUTF8 { try await enable(next, "UTF8=ACCEPT") }
         if isRev2 { try await enable(next, "IMAP4rev2") }
+        if sync.quickResync {
+            try await enable(next, "QRESYNC")
+        } else if sync.condStore {
+            try await enable(next, "CONDSTORE")
+        }
+        if sync.uidOnly { try await enable(next, "UIDONLY") }
         if let (mailbox, isReadOnly) = selected {
             let wire = isUTF8 ? mailbox : ModifiedUTF7.encode(mailbox) ?? mailbox
             try await select(next, wire, isReadOnly)
@@ -552,7 +561,7 @@ final class TranscriptRun {
         case .disk(let directory, _):
             rewriting.flush()
             rewriting.disk(directory, try maildir.names(directory), step)
-        case .compress:
+        case .compress, .stall, .hangUp:
             rewriting.flush()
             rewriting.keep(step)
             try await perform(step, 0)
