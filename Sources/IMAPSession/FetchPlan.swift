@@ -141,8 +141,12 @@ struct FetchPlan: Sendable {
         var hasUnknownEncoding = false
         var needsSpace = !isFirst
         for (item, fields) in items {
-            let itemStart = output.count
-            let hasSpace = needsSpace
+            let (start, hadSpace) = (output.count, needsSpace)
+            func leaveOut() {
+                hasUnknownEncoding = true
+                output.bytes.removeSubrange(start...)
+                needsSpace = hadSpace
+            }
             if needsSpace { output.append(.space) }
             needsSpace = true
             switch item {
@@ -178,15 +182,11 @@ struct FetchPlan: Sendable {
                 }
             case .binary(let part, let partial, _):
                 if !Self.appendBinary(part, partial, structure, span, to: &output) {
-                    hasUnknownEncoding = true
-                    output.bytes.removeSubrange(itemStart...)
-                    needsSpace = hasSpace
+                    leaveOut()
                 }
             case .binarySize(let part):
                 if !Self.appendBinarySize(part, structure, span, to: &output) {
-                    hasUnknownEncoding = true
-                    output.bytes.removeSubrange(itemStart...)
-                    needsSpace = hasSpace
+                    leaveOut()
                 }
             case .emailID:
                 let id = MessageIdentity.emailID(of: span, date: message.date)

@@ -138,6 +138,7 @@ extension Session {
         guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
         if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
+        view.appendFetch(index, uid, to: &output)
         var items = ByteBuffer()
         if plan.wantsUID {
             items.append(" UID ")
