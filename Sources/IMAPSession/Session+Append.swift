@@ -119,6 +119,7 @@ extension Session {
             throw error
         }
         do throws(StoreError) {
+            try await store.checkRoom(bytes: header.count)
             return Upload(
                 mailbox: mailbox,
                 staged: try await mailbox.stage(),

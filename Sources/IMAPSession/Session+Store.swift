@@ -147,6 +147,8 @@ extension Session {
         guard !uids.isEmpty else { return Completion("No messages") }
         let copies: [UInt32]
         do throws(StoreError) {
+            // A move takes no room.
+            if !isMove { try await view.mailbox.checkRoom(toCopy: uids) }
             copies = try await view.mailbox.copy(uids, to: target, progress: progress)
         } catch {
             throw CommandFailure(error)

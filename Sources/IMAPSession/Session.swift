@@ -389,9 +389,10 @@ package final class Session {
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
         case .compress(let algorithm): return try compress(algorithm)
-        case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL,
-            .listRights, .myRights, .getMetadata, .setMetadata, .notify, .language,
-            .unauthenticate, .replace:
+        case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL, .listRights,
+            .myRights, .getMetadata, .setMetadata, .language, .unauthenticate:
+            return try await administer(body)
+        case .notify, .replace:
             throw .bad("Command is not offered by this server")
         }
     }

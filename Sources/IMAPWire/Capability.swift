@@ -189,6 +189,9 @@ package struct CapabilityList: Hashable, Sendable {
             .searchContext,
             .utf8Accept,
             .compressDeflate,
+            .quota,
+            .quotaStorage,
+            .quotaMessage,
             .appendLimit(appendLimit),
         ])
     }

@@ -74,7 +74,7 @@ package final class MailStore {
             pool: pool
         )
         context.store = self
-        _ = try MailboxDisk(root, root: root, names: context.names)
+        _ = try MailboxDisk(root, root: root, names: context.names, quota: context.quota)
     }
 
     private static func looksLikeCourier(_ root: Directory) -> Bool {
@@ -82,6 +82,9 @@ package final class MailStore {
         return !exists("dovecot-uidlist")
             && (exists("courierimapuiddb") || exists("courierimapsubscribed"))
     }
+
+    /// Where whatever takes long is done.
+    package var pool: JobPool { context.pool }
 
     /// Gives up what the kernel holds for the store. No session uses it any more.
     package func close() {
@@ -165,6 +168,7 @@ package final class MailStore {
     private func openDisk(_ path: MailboxPath) async throws(StoreError) -> MailboxDisk {
         let root = root
         let names = context.names
+        let quota = context.quota
         do throws(SystemError) {
             let disk = try await context.pool.run { () throws(SystemError) -> MailboxDisk? in
                 let tree = try MailboxTree(root: root)
@@ -173,7 +177,12 @@ package final class MailStore {
                     return nil
                 }
                 let directory = try MailboxTree.open(entry, root: root)
-                let disk = try MailboxDisk(directory, root: root, names: names)
+                let disk = try MailboxDisk(
+                    directory,
+                    root: root,
+                    names: names,
+                    quota: quota
+                )
                 try disk.cleanUp()
                 return disk
             }
@@ -259,8 +268,12 @@ package final class MailStore {
     /// Deletes one mailbox; those below it stay.
     package func delete(_ path: MailboxPath) async throws(StoreError) {
         let unique = context.names.next()
+        let quota = context.quota
         let left = try await changingTree { (tree, root) throws(MailboxTreeError) in
-            try tree.delete(path, root: root, unique: unique)
+            try quota.countingDeletion(of: tree.entries[path], root: root) {
+                () throws(MailboxTreeError) in
+                try tree.delete(path, root: root, unique: unique)
+            }
         }
         live[path]?.leave()
         // It is deleted, whatever becomes of this; the failure is in the log.

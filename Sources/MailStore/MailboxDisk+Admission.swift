@@ -61,7 +61,9 @@ extension MailboxDisk {
         try admitFound(request, &result)
         result.needsScan =
             result.needsScan || hasForeign(refresh, knownCount, among: result.found)
-        try admitGroups(request, &result, lock)
+        try countingAdmitted(&result) { (result) throws(MaildirError) in
+            try admitGroups(request, &result, lock)
+        }
         if request.movesNew {
             for index in result.found.indices { _ = moveToCur(&result.found[index].message) }
         }

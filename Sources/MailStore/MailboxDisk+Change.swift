@@ -134,9 +134,12 @@ extension MailboxDisk {
         let end = Instant.now.adding(milliseconds: Limits.lockBatchMillisecondsMax)
         var results: [Result<[UInt8]?, StoreError>] = []
         var present: [[UInt8]: FileLocation]?
+        var freed = QuotaFile.Amount()
+        quota.begin()
+        defer { quota.end(-freed, root: root) }
         for removal in removals.prefix(Limits.lockBatchMax) {
             if !results.isEmpty, Instant.now > end { break }
-            results.append(remove(removal, &present))
+            results.append(remove(removal, &present, &freed))
             if case .success = results[results.count - 1],
                 let record = uidList.list?.index(of: removal.base.span)
             {
@@ -158,18 +161,23 @@ extension MailboxDisk {
 
     private func remove(
         _ removal: Removal,
-        _ present: inout [[UInt8]: FileLocation]?
+        _ present: inout [[UInt8]: FileLocation]?,
+        _ freed: inout QuotaFile.Amount
     ) -> Result<[UInt8]?, StoreError> {
         var location = removal.location
         for attempt in 0..<Limits.renameRetriesMax {
             let source = location.isNew ? new : cur
+            let size = Quota.size(of: location.name, in: source) ?? 0
             do throws(SystemError) {
-                guard removal.isKept else {
+                var aside: [UInt8]?
+                if removal.isKept {
+                    let name = Self.expungedPrefix + names.next()
+                    try source.rename(location.name, to: tmp, name)
+                    aside = name
+                } else {
                     try source.unlink(location.name)
-                    return .success(nil)
                 }
-                let aside = Self.expungedPrefix + names.next()
-                try source.rename(location.name, to: tmp, aside)
+                freed = freed + QuotaFile.Amount(bytes: size, messages: 1)
                 return .success(aside)
             } catch {
                 guard error.isMissing else { return .failure(StoreError(error)) }

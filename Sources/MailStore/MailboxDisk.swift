@@ -35,6 +35,7 @@ package final class MailboxDisk: @unchecked Sendable {
     package let new: Directory
     package let tmp: Directory
     let names: NameSource
+    let quota: Quota
     var uidList = UIDListFile()
     var keywordsFile = KeywordsFile()
     let root: Directory
@@ -42,10 +43,16 @@ package final class MailboxDisk: @unchecked Sendable {
     static let expungedPrefix = [UInt8]("martlet-expunged.")
 
     /// Opens the three subdirectories, making those that are missing.
-    init(_ directory: Directory, root: Directory, names: NameSource) throws(SystemError) {
+    init(
+        _ directory: Directory,
+        root: Directory,
+        names: NameSource,
+        quota: Quota
+    ) throws(SystemError) {
         self.directory = directory
         self.root = root
         self.names = names
+        self.quota = quota
         func open(_ name: StaticString) throws(SystemError) -> Directory {
             do throws(SystemError) { return try directory.subdirectory([UInt8](name)) } catch {
                 guard error.isMissing else { throw error }

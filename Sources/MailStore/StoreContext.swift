@@ -5,6 +5,7 @@ import Posix
 @EventLoop
 final class StoreContext {
     let names: NameSource
+    let quota = Quota()
     let lockOwner: DotLock.Owner
     let pool: JobPool
     /// Nil where the user's inotify instances are used up: mailboxes are polled then.

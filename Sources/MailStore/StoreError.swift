@@ -13,6 +13,8 @@ package enum StoreError: Error, Equatable {
     case messageGone
     /// The disk or the quota of the filesystem is full.
     case noSpace
+    /// The user has as much mail as `maildirsize` allows.
+    case overQuota
     /// Another program holds the lock and does not give it back.
     case locked
     case tooManyKeywords

@@ -20,7 +20,7 @@ final class DovecotSession {
     /// Every line that it has sent.
     private(set) var lines: [String] = []
 
-    init(_ scratch: Scratch) throws {
+    init(_ scratch: Scratch, settings: String = "") throws {
         // Dovecot does not serve root.
         let uid = getuid() == 0 ? 65_534 : getuid()
         let gid = getuid() == 0 ? 65_534 : getgid()
@@ -42,6 +42,7 @@ final class DovecotSession {
             mail_uid = \(uid)
             mail_gid = \(gid)
             first_valid_uid = 1
+            \(settings)
             """
         try Data(configuration.utf8).write(to: URL(fileURLWithPath: home + "/conf"))
         process.executableURL = URL(fileURLWithPath: Self.executable)
