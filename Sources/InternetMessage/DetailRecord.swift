@@ -22,8 +22,8 @@ package import Bytes
 
 /// The parts of a record.
 private enum Section: Int, CaseIterable {
-    /// Header lines in the CRLF form, without the empty line: all where `headerIsWhole`, else those
-    /// in `DetailRecord.keptFields`.
+    /// Header lines in the CRLF form, without the empty line behind them: all where `headerIsWhole`,
+    /// else those in `DetailRecord.keptFields`.
     case header
     case envelope
     /// Empty where it is the same.
@@ -59,8 +59,6 @@ private struct RecordFlags: OptionSet {
     static let hasSentDate = RecordFlags(rawValue: 8)
     static let isReply = RecordFlags(rawValue: 16)
     static let hasMessageID = RecordFlags(rawValue: 32)
-    static let hasEnvelopeUTF8 = RecordFlags(rawValue: 64)
-    static let hasStructureUTF8 = RecordFlags(rawValue: 128)
 }
 
 /// A record, opened where it lies.
@@ -114,17 +112,19 @@ package struct DetailRecord: ~Escapable {
 
     @_lifetime(copy self)
     package func envelope(utf8: Bool) -> Span<UInt8> {
-        section(utf8 && flags.contains(.hasEnvelopeUTF8) ? .envelopeUTF8 : .envelope)
+        let other = section(.envelopeUTF8)
+        return utf8 && !other.isEmpty ? other : section(.envelope)
     }
 
     @_lifetime(copy self)
     package func structure(utf8: Bool) -> Span<UInt8> {
-        section(utf8 && flags.contains(.hasStructureUTF8) ? .structureUTF8 : .structure)
+        let other = section(.structureUTF8)
+        return utf8 && !other.isEmpty ? other : section(.structure)
     }
 
     /// Appends BODY: the structure without its extension data.
     package func appendBody(utf8: Bool, to output: inout ByteBuffer) {
-        let isOther = utf8 && flags.contains(.hasStructureUTF8)
+        let isOther = utf8 && !section(.structureUTF8).isEmpty
         let text = section(isOther ? .structureUTF8 : .structure)
         let cuts = section(isOther ? .extensionsUTF8 : .extensions)
         var start = 0
@@ -218,7 +218,8 @@ package struct DetailRecord: ~Escapable {
             "from", "to", "cc", "bcc", "subject", "date", "sender", "reply-to", "message-id",
             "in-reply-to", "references", "priority", "x-priority", "importance", "newsgroups",
             "content-type", "content-transfer-encoding", "mime-version", "received",
-            "delivered-to", "list-id", "list-post", "list-unsubscribe", "list-help", "mail-followup-to",
+            "delivered-to", "list-id", "list-post", "list-unsubscribe", "list-help",
+            "mail-followup-to",
             "mail-reply-to", "disposition-notification-to", "return-receipt-to", "return-path",
             "x-mailer", "user-agent", "x-label", "lines", "keywords", "resent-message-id",
             "resent-date", "resent-from", "x-spam-flag", "x-tuid", "autocrypt", "precedence",
@@ -265,13 +266,18 @@ extension DetailRecord {
 
         package init() {}
 
-        /// The record of a message, or where not all of it is there, of its header.
+        /// The record of a message.
         ///
-        /// - Parameter size: RFC822.SIZE where it is known; else it is counted if all is there.
-        package func record(_ message: Span<UInt8>, isWhole: Bool, size: Int?) -> [UInt8] {
+        /// - Parameters:
+        ///   - message: all of it, or without `withStructure` its header at least.
+        ///   - size: RFC822.SIZE where it is known.
+        package func record(
+            _ message: Span<UInt8>,
+            withStructure: Bool,
+            size: Int?
+        ) -> [UInt8] {
             let headerEnd = HeaderBlock.end(in: message)
             var writer = Writer()
-            let size = size ?? (isWhole ? MessageText.crlfSize(of: message) : nil)
             if let size {
                 writer.flags.insert(.hasSize)
                 writer.size = UInt64(size)
@@ -284,7 +290,7 @@ extension DetailRecord {
             }
             appendHeader(message, headerEnd, &writer)
             appendEnvelope(message, headerEnd, &writer)
-            appendStructure(message, isWhole, &writer)
+            appendStructure(message, withStructure, &writer)
             for (section, name) in [
                 (Section.fromText, "from" as StaticString), (.toText, "to"), (.ccText, "cc"),
                 (.bccText, "bcc"), (.subjectText, "subject"),
@@ -298,7 +304,9 @@ extension DetailRecord {
         }
 
         private func appendHeader(_ message: Span<UInt8>, _ end: Int, _ writer: inout Writer) {
-            if end <= Limits.keptHeaderBytesMax {
+            // One without its empty line is not kept as a whole: it would not come out the same.
+            let hasEnd = HeaderBlock.endIfComplete(in: message) != nil
+            if hasEnd, end <= Limits.keptHeaderBytesMax {
                 writer.flags.insert(.headerIsWhole)
                 DetailRecord.everyField.append(
                     from: message,
@@ -328,7 +336,6 @@ extension DetailRecord {
                 var other = ByteBuffer()
                 Envelope.write(message, header: 0..<end, utf8: true, to: &other)
                 if other.bytes[...] != writer.body.bytes[start...] {
-                    writer.flags.insert(.hasEnvelopeUTF8)
                     writer.body.append(other.bytes)
                 }
             }
@@ -337,12 +344,12 @@ extension DetailRecord {
 
         private func appendStructure(
             _ message: Span<UInt8>,
-            _ isWhole: Bool,
+            _ isWanted: Bool,
             _ writer: inout Writer
         ) {
             var cuts: [Range<Int>] = []
             var otherCuts: [Range<Int>] = []
-            if isWhole {
+            if isWanted {
                 writer.flags.insert(.hasStructure)
                 let structure = MessageStructure.parse(message)
                 let start = writer.body.count
@@ -362,7 +369,6 @@ extension DetailRecord {
                         to: &other
                     )
                     if other.bytes[...] != writer.body.bytes[start...] {
-                        writer.flags.insert(.hasStructureUTF8)
                         writer.body.append(other.bytes)
                     } else {
                         otherCuts = []

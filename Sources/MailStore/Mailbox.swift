@@ -44,6 +44,9 @@ package final class Mailbox {
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
     package internal(set) var isGone = false
 
+    /// Where what was found out of messages is kept; nil for nowhere.
+    package var details: (any DetailStore)?
+
     let disk: MailboxDisk
     let context: StoreContext
     private let turnstile = Turnstile()
