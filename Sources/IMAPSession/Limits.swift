@@ -15,6 +15,10 @@ package enum Limits {
     /// Input taken from the stream at once.
     static let inputBytesMax = 64 << 10
 
+    /// Messages in one APPEND. Alpine copies whole mailboxes in one command; each message waits in
+    /// tmp/ for the last one, and all are renamed under one taking of the lock.
+    static let appendMessagesMax = 10_000
+
     /// Octets of an uploaded message between two writes to the disk.
     static let uploadChunkBytes = 256 << 10
 

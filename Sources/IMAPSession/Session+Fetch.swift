@@ -299,7 +299,11 @@ extension Session {
         }
         if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
         view.reportKeywords(to: &output)
+        let start = output.count
         let isFirst = writer.append(index, uid, row, addsFlags: addsFlags, to: &output)
+        if isFirst, rendered.bytes.isEmpty {
+            return output.bytes.removeSubrange(start...)
+        }
         output.append(isFirst ? rendered.bytes.dropFirst() : rendered.bytes[...])
         output.append(")\r\n")
         try await flushIfLarge()
@@ -385,9 +389,9 @@ extension Session {
     func isOffered(_ item: FetchItem) -> Bool {
         switch item {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
-            .rfc822Text, .rfc822Size, .bodySection:
+            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize:
             true
-        case .binary, .binarySize, .modSeq, .emailID, .threadID, .saveDate, .preview: false
+        case .modSeq, .emailID, .threadID, .saveDate, .preview: false
         }
     }
 }

@@ -41,6 +41,8 @@ package final class Session {
     var piecewise: Piecewise?
     /// In a row.
     var badCommands = 0
+    /// Messages in one APPEND; tests have a smaller number.
+    var appendMessagesMax = Limits.appendMessagesMax
     /// The command in progress, and how far it is: see `Session+Progress`.
     var running: Running?
     let progress = WorkProgress()
@@ -114,8 +116,14 @@ package final class Session {
             case .needsMore: try await fill()
             case .command(let count):
                 let parsed = parse(count)
-                consume(count)
-                await run(parsed)
+                if case .failure = parsed, isAppend(count) {
+                    // One without a literal: CATENATE of URLs alone.
+                    let piece = Piece(count: count, header: nil)
+                    if case .closed = await append(piece) { throw .closed }
+                } else {
+                    consume(count)
+                    await run(parsed)
+                }
                 if wantsCompression { try await beginCompression() }
                 try await flushIfLarge()
                 if badCommands >= Limits.badCommandsMax { ending = "Too many bad commands" }
@@ -205,9 +213,8 @@ package final class Session {
     // MARK: Literals and refusals
 
     private func literal(_ header: LiteralHeader, _ count: Int) async throws(CommandFailure) {
-        let bytes = input
-        if AppendGrammar.handles(bytes.span.extracting(consumed..<(consumed + count))) {
-            switch await append(header, count) {
+        if isAppend(count) {
+            switch await append(Piece(count: count, header: header)) {
             case .needsBuffering: break
             case .handled: return
             case .closed: throw .closed
@@ -219,6 +226,11 @@ package final class Session {
         } else if header.isSynchronizing {
             output.append(continuation: "OK")
         }
+    }
+
+    private func isAppend(_ count: Int) -> Bool {
+        let bytes = input
+        return AppendGrammar.handles(bytes.span.extracting(consumed..<(consumed + count)))
     }
 
     func refuse(_ refusal: CommandFramer.Refusal, _ count: Int) {
@@ -323,9 +335,8 @@ package final class Session {
         return try await outcome.value.get()
     }
 
-    private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
-        let body = command.body
-        isUIDCommand = body.isUIDForm
+    /// Whether a command may come now, before it is looked at further.
+    func checkState(for body: CommandBody) throws(CommandFailure) {
         switch body.requiredState {
         case .any, .authenticated: break
         case .notAuthenticated: throw .bad("Already logged in")
@@ -337,6 +348,12 @@ package final class Session {
             }
         }
         if revision == .rev2, body.isLeftOutOfRev2 { throw .bad("Not a part of IMAP4rev2") }
+    }
+
+    private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
+        let body = command.body
+        isUIDCommand = body.isUIDForm
+        try checkState(for: body)
         switch body {
         case .capability:
             output.append(capabilities: Self.capabilities)

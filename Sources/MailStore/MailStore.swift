@@ -20,6 +20,10 @@ package struct StoreSettings: Sendable {
     package var host: [UInt8]
     /// Tells one start of the machine from another; empty where that is not known.
     package var bootID: [UInt8]
+    /// Where indexes of the user's Maildirs are; nil for none. Only the user may be able to write to it.
+    package var cacheDirectory: [UInt8]?
+    /// Whether the last process died of a signal: the index may have been why.
+    package var setsIndexAside: Bool
 
     package init(
         root: [UInt8],
@@ -27,7 +31,9 @@ package struct StoreSettings: Sendable {
         prefix: [UInt8]? = nil,
         processID: Int32,
         host: [UInt8],
-        bootID: [UInt8] = []
+        bootID: [UInt8] = [],
+        cacheDirectory: [UInt8]? = nil,
+        setsIndexAside: Bool = false
     ) {
         self.root = root
         self.separator = separator
@@ -35,6 +41,8 @@ package struct StoreSettings: Sendable {
         self.processID = processID
         self.host = host
         self.bootID = bootID
+        self.cacheDirectory = cacheDirectory
+        self.setsIndexAside = setsIndexAside
     }
 }
 
@@ -43,7 +51,7 @@ package final class MailStore {
     package let naming: MailboxNaming
     let root: Directory
     let context: StoreContext
-    private var live: [MailboxPath: Mailbox] = [:]
+    var live: [MailboxPath: Mailbox] = [:]
     /// Live mailboxes without a session, the longest idle first.
     private var idle: [MailboxPath] = []
     private let changes = Turnstile()
@@ -56,6 +64,10 @@ package final class MailStore {
     /// Whether `state` is another than the file holds.
     var isStateUnwritten = false
     let bootID: [UInt8]
+    let cacheDirectory: [UInt8]?
+    let setsIndexAside: Bool
+    let indexOpening = Turnstile()
+    var isIndexOpened = false
     package internal(set) var past: StatePast?
     var reserving: TimerID?
 
@@ -63,6 +75,8 @@ package final class MailStore {
     package init(_ settings: StoreSettings, pool: JobPool = .shared) throws(SystemError) {
         root = try Directory(path: settings.root)
         bootID = settings.bootID
+        cacheDirectory = settings.cacheDirectory
+        setsIndexAside = settings.setsIndexAside
         var prefix = settings.prefix ?? []
         if settings.prefix == nil, Self.looksLikeCourier(root) {
             prefix = [UInt8]("INBOX") + [settings.separator]
@@ -220,7 +234,7 @@ package final class MailStore {
                 idle.remove(at: index)
                 continue
             }
-            guard old.isSettled, !old.isBusy, old !== mailbox else {
+            guard old.isSettled, !old.isBusy, old !== mailbox, old.mayBeForgotten else {
                 index += 1
                 continue
             }
@@ -296,7 +310,10 @@ package final class MailStore {
         try await changingTree { (tree, root) throws(MailboxTreeError) in
             try MailboxTree.rename(try tree.renamings(old, to: new), root: root)
         }
-        for (path, mailbox) in live where path == old || path.isBelow(old) { mailbox.leave() }
+        for (path, mailbox) in live where path == old || path.isBelow(old) {
+            await mailbox.saveSummary(isLast: true)
+            mailbox.leave()
+        }
         try? await changeState { state in
             for (path, use) in state.uses where path == old || path.isBelow(old) {
                 state.uses[path] = nil

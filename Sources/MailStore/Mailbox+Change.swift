@@ -343,7 +343,7 @@ extension Mailbox {
                 try MessageFile.read(place.1, in: place.0)
             }
             if let content {
-                if let row = table.row(of: uid) { table.dates[row] = content.date.seconds }
+                if let row = table.row(of: uid) { table.note(row, date: content.date.seconds) }
                 return content
             }
             // Renamed meanwhile: the event is queued already, or a scan finds it.
@@ -376,7 +376,7 @@ extension Mailbox {
             list.map { try? $0.directory.statusFollowingLinks($0.name).modified.seconds }
         }
         for (entry, date) in zip(missing, dates) {
-            if let date, let row = table.row(of: entry.uid) { table.dates[row] = date }
+            if let date, let row = table.row(of: entry.uid) { table.note(row, date: date) }
         }
         await EventLoop.yield()
     }
@@ -606,7 +606,7 @@ extension Mailbox {
     ///   - date: `.min` where it showed none.
     package func note(_ uid: UInt32, size: Int64, date: Int64) {
         guard let row = table.row(of: uid) else { return }
-        if size >= 0 { table.sizes[row] = size }
-        if date != .min { table.dates[row] = date }
+        table.note(row, size: size, date: date)
+        saveSummaryLater()
     }
 }

@@ -55,6 +55,7 @@ final class TranscriptRun {
     private var store: MailStore
     private var clients: [String: Client] = [:]
     private var bindings: [String: [UInt8]] = [:]
+    private var restarts = 0
     private(set) var failures: [String] = []
     /// The file as it should be, where expectations are rewritten.
     var rewriting: TranscriptRewriting?
@@ -119,14 +120,17 @@ final class TranscriptRun {
         for file in transcript.files {
             try maildir.write(file.content, to: maildir.root + "/" + file.path)
         }
-        store = try await Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir, transcript)
     }
 
-    private static func open(_ root: String, _ transcript: Transcript) async throws -> MailStore {
+    private static func open(_ maildir: TestMaildir, _ transcript: Transcript) async throws
+        -> MailStore
+    {
         try await MailStore.forTest(
-            root,
+            maildir.root,
             separator: transcript.separator,
-            prefix: transcript.prefix
+            prefix: transcript.prefix,
+            cache: maildir.cache
         )
     }
 
@@ -169,7 +173,7 @@ final class TranscriptRun {
             _ = try await store.open(path)
         }
         await store.shutDown(inOrder: false)
-        store = try await Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir, transcript)
     }
 
     private func start() async throws {
@@ -335,8 +339,12 @@ final class TranscriptRun {
         let isRev2 = client.session.revision == .rev2
         client.stream.end()
         _ = await client.waitForEnd()
-        await store.shutDown(inOrder: false)
-        store = try await Self.open(maildir.root, transcript)
+        // In turn: a crash, an end in order, and one so long after the last change that the next
+        // process takes the index for what is there.
+        restarts += 1
+        if restarts % 3 == 2 { await EventLoop.sleep(milliseconds: 30) }
+        await store.shutDown(inOrder: restarts % 3 != 0)
+        store = try await Self.open(maildir, transcript)
         let next = Client(MemoryStream(), store)
         clients[name] = next
         next.start(tag: nil)
