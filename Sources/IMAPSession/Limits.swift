@@ -35,6 +35,10 @@ package enum Limits {
     /// the UIDs of its result.
     static let searchContextCountMax = 16
 
+    /// Mailboxes that one session may have watched by NOTIFY: two inotify watches each, of which
+    /// the kernel gives a user some 8,000 on a small host.
+    static let notifyMailboxCountMax = 2_000
+
     /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
     static let multiSearchCountMax = 10_000
 

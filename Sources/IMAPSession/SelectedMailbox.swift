@@ -41,6 +41,10 @@ package final class SelectedMailbox: MailboxObserver {
     var contexts: [SearchContext] = []
     var touched: Set<UInt32> = []
     var arrived: Set<UInt32> = []
+    /// Whether `arrived` is asked for.
+    var tracksArrivals = false
+    /// Messages whose flags others changed, where these are not told now.
+    private var pendingFlags: Set<UInt32> = []
 
     init(
         _ mailbox: Mailbox,
@@ -121,19 +125,34 @@ package final class SelectedMailbox: MailboxObserver {
     /// - Parameters:
     ///   - allowsExpunge: false while sequence numbers of a command in progress are in use.
     ///   - withUID: whether FETCH responses name the UID, as after UID commands.
-    func report(to output: inout ByteBuffer, allowsExpunge: Bool, withUID: Bool = false) {
-        guard isChanged || !pendingExpunges.isEmpty || announced != uids.count else { return }
-        isChanged = false
-        let flagged = catchUp()
-        if allowsExpunge { reportExpunges(to: &output) }
+    ///   - events: what is told at all; the rest waits until it is.
+    func report(
+        to output: inout ByteBuffer,
+        allowsExpunge: Bool,
+        withUID: Bool = false,
+        events: ReportedEvents = .all
+    ) {
+        guard
+            isChanged || !pendingExpunges.isEmpty || !pendingFlags.isEmpty
+                || announced != uids.count
+        else { return }
+        if events.isEmpty { return }
+        isChanged = events != .all
+        var flagged = catchUp()
+        if !pendingFlags.isEmpty || !events.contains(.flags) {
+            pendingFlags.formUnion(flagged)
+            flagged = []
+            if events.contains(.flags) { flagged = pendingFlags.sorted() }
+            if events.contains(.flags) { pendingFlags = [] }
+        }
+        if allowsExpunge, events.contains(.expunged) { reportExpunges(to: &output) }
+        guard events.contains(.new) else { return }
         let table = mailbox.table
         if let last = table.uids.last, last > uids.last ?? 0 {
             let first = table.firstRow(from: (uids.last ?? 0) + 1)
             uids.append(contentsOf: table.uids[first...])
-            if !contexts.isEmpty {
-                touched.formUnion(table.uids[first...])
-                arrived.formUnion(table.uids[first...])
-            }
+            if !contexts.isEmpty { touched.formUnion(table.uids[first...]) }
+            if tracksArrivals { arrived.formUnion(table.uids[first...]) }
         }
         reportCount(to: &output, allowsExpunge: allowsExpunge)
         reportKeywords(to: &output)

@@ -54,7 +54,7 @@ extension Session {
     ) async -> MessageContent? {
         do throws(StoreError) { return try await mailbox.read(uid) } catch {
             let failure: CommandFailure =
-                error == .messageGone
+                error == .messageGone || error == .unreadableMessage
                 ? CommandFailure(error)
                 : .refused(
                     .unavailable,

@@ -63,7 +63,7 @@ extension Session {
             revision: revision,
             source: source
         ) { [weak self] in
-            guard let self, self.isIdling else { return }
+            guard let self, self.isIdling || self.notifier?.listens == true else { return }
             self.stream.interrupt()
         }
         do throws(StoreError) {
@@ -85,7 +85,7 @@ extension Session {
         }
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
-        if revision == .rev2 { try await appendListed(mailbox.path) }
+        if revision == .rev2 { try await appendListed(mailbox.path, supplied: command.mailbox) }
         return command.isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
     }
@@ -136,12 +136,14 @@ extension Session {
         if let use = uses.first, try await specialUses().values.contains(use) {
             throw .refused(.useAttribute, "Another mailbox has this use")
         }
+        notifier?.noteOwn([path])
         do throws(StoreError) {
             try await store.create(path)
             if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
         } catch {
             throw CommandFailure(error)
         }
+        appendNormalized(name, path)
         return Completion("Created")
     }
 
@@ -154,11 +156,13 @@ extension Session {
             if tree.entries[path] == nil, !tree.below(path).isEmpty {
                 throw .hasChildren
             }
+            notifier?.noteOwn([path])
             try await store.delete(path)
         } catch {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == path }
+        appendNormalized(name, path, isGone: true)
         return Completion("Deleted")
     }
 
@@ -170,6 +174,7 @@ extension Session {
         let oldPath = try path(old)
         let newPath = try pathToCreate(new)
         guard !newPath.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
+        notifier?.noteOwn([newPath])
         if oldPath.isInbox {
             let inbox = try await open(.inbox)
             do throws(StoreError) {
@@ -188,6 +193,7 @@ extension Session {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == oldPath || $0.isBelow(oldPath) }
+        appendNormalized(new, newPath)
         return Completion("Renamed")
     }
 
@@ -209,6 +215,7 @@ extension Session {
         do throws(StoreError) { try await store.setSubscribed(path, isSubscribed) } catch {
             throw CommandFailure(error)
         }
+        notifier?.noteOwnSubscription(path, isSubscribed)
         return isSubscribed ? Completion("Subscribed") : Completion("Unsubscribed")
     }
 

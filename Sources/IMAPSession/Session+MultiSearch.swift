@@ -39,7 +39,7 @@ extension Session {
                 // It went away since the listing.
                 case .refused(.nonexistent, _): break
                 case .refused: failure = failure ?? error
-                case .bad, .closed: throw error
+                case .bad, .clientBug, .closed: throw error
                 }
             }
             try await flushIfLarge()

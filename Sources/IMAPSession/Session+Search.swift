@@ -9,6 +9,10 @@ import Posix
 extension Session {
     func search(_ command: SearchCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
         try checkUpdate(command.returns, tag)
+        // RFC 6855 §3.
+        if acceptsUTF8, command.charset != nil {
+            throw .bad("No CHARSET after UTF8=ACCEPT: all is UTF-8")
+        }
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let numbers = found.map { number($0, command.kind, view) }

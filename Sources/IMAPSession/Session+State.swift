@@ -28,12 +28,12 @@ extension Session {
         for name in names {
             if name.equalsIgnoringCase("UTF8=ACCEPT"), !acceptsUTF8 {
                 // RFC 6855 §3: not in the selected state.
-                guard selected == nil else { throw .bad("Not while a mailbox is selected") }
+                guard selected == nil else { throw .clientBug("Not while a mailbox is selected") }
                 acceptsUTF8 = true
                 enabled.append(.utf8Accept)
             } else if name.equalsIgnoringCase("IMAP4rev2"), revision == .rev1 {
                 // RFC 9051 §6.3.1: what has been told of the mailbox would change its form.
-                guard selected == nil else { throw .bad("Not while a mailbox is selected") }
+                guard selected == nil else { throw .clientBug("Not while a mailbox is selected") }
                 revision = .rev2
                 enabled.append(.imap4rev2)
             }
@@ -88,6 +88,8 @@ extension Session {
     }
 
     private func reportInIdle() async throws(CommandFailure) {
+        // RFC 5465 §4: with NOTIFY exactly what it asked for.
+        if notifier != nil, selected?.mailbox.isGone != true { return try await tellEvents() }
         guard let selected else { return }
         if selected.mailbox.isGone {
             end("Selected mailbox is gone")

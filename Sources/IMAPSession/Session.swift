@@ -52,8 +52,12 @@ package final class Session {
     /// Sends output beside the command that runs.
     var telling: Task<Void, Never>?
     var multiSearchCountMax = Limits.multiSearchCountMax
+    /// After the first NOTIFY.
+    var notifier: Notifier?
+    var notifyMailboxCountMax = Limits.notifyMailboxCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
+    private var endingCode: ResponseCode?
     var isEnding: Bool { ending != nil }
     private(set) var source: UInt32
 
@@ -95,7 +99,8 @@ package final class Session {
         }
         selected?.close()
         selected = nil
-        if let ending, !isLoggedOut { output.append(untagged: .bye, .unavailable, ending) }
+        notifier?.stop()
+        if let ending, !isLoggedOut { output.append(untagged: .bye, endingCode, ending) }
         try? await flush()
         stream.close()
     }
@@ -103,6 +108,7 @@ package final class Session {
     /// Ends the session with BYE as soon as its present command is done.
     package func end(_ reason: StaticString) {
         ending = reason
+        endingCode = .unavailable
         stream.interrupt()
     }
 
@@ -113,7 +119,7 @@ package final class Session {
     private func serve() async throws(CommandFailure) {
         while !isLoggedOut, ending == nil {
             switch next() {
-            case .needsMore: try await fill()
+            case .needsMore: try await fill(tellsEvents: true)
             case .command(let count):
                 let parsed = parse(count)
                 if case .failure = parsed, isAppend(count) {
@@ -126,7 +132,10 @@ package final class Session {
                 }
                 if wantsCompression { try await beginCompression() }
                 try await flushIfLarge()
-                if badCommands >= Limits.badCommandsMax { ending = "Too many bad commands" }
+                if badCommands >= Limits.badCommandsMax {
+                    ending = "Too many bad commands"
+                    endingCode = .clientBug
+                }
             case .literal(let header, let count): try await literal(header, count)
             case .refused(let refusal, let count):
                 refuse(refusal, count)
@@ -166,7 +175,10 @@ package final class Session {
     }
 
     /// Sends what is due and waits for more input.
-    func fill() async throws(CommandFailure) {
+    ///
+    /// - Parameter tellsEvents: whether no command runs, so that NOTIFY may be served.
+    func fill(tellsEvents: Bool = false) async throws(CommandFailure) {
+        if tellsEvents, notifier != nil { try await tellEventsAside() }
         try await flush()
         let deadline = Instant.after(seconds: Limits.idleSeconds)
         while true {
@@ -177,7 +189,12 @@ package final class Session {
                 throw .closed
             }
             switch await stream.waitForInput(until: deadline) {
-            case .ready, .interrupted: continue
+            case .ready: continue
+            case .interrupted:
+                if selected?.mailbox.isGone == true { return }
+                guard tellsEvents, notifier != nil else { continue }
+                try await tellEventsAside()
+                try await flush()
             case .timedOut:
                 ending = "Idle for too long"
                 return
@@ -294,6 +311,7 @@ package final class Session {
     func answer(_ failure: CommandFailure, _ tag: [UInt8]) {
         switch failure {
         case .bad(let text): output.append(tagged: tag, .bad, text)
+        case .clientBug(let text): output.append(tagged: tag, .bad, .clientBug, text)
         case .refused(let code, let text): output.append(tagged: tag, .no, code, text)
         case .closed: ending = ending ?? "Connection closed"
         }
@@ -303,14 +321,18 @@ package final class Session {
     func report(after body: CommandBody) async throws(CommandFailure) {
         // SELECT has told what there is; what changed meanwhile is for the next command.
         if case .select = body { return }
-        try await tellChanges(allowsExpunge: !body.forbidsExpunge, withUID: body.isUIDForm)
+        try await tellChanges(
+            allowsExpunge: !body.forbidsExpunge,
+            withUID: body.isUIDForm || notifier != nil,
+            expunged: body.expunges
+        )
     }
 
     /// The selected mailbox was deleted or replaced under the session.
     private func leaveGoneMailbox() {
         selected?.close()
         selected = nil
-        ending = "Selected mailbox is gone"
+        end("Selected mailbox is gone")
     }
 
     /// What the tagged OK says.
@@ -335,13 +357,23 @@ package final class Session {
         return try await outcome.value.get()
     }
 
+    /// In a task of its own, for the same reason.
+    private func tellEventsAside() async throws(CommandFailure) {
+        let outcome = Task { () async -> Result<Void, CommandFailure> in
+            do throws(CommandFailure) { return .success(try await tellEvents()) } catch {
+                return .failure(error)
+            }
+        }
+        try await outcome.value.get()
+    }
+
     /// Whether a command may come now, before it is looked at further.
     func checkState(for body: CommandBody) throws(CommandFailure) {
         switch body.requiredState {
         case .any, .authenticated: break
-        case .notAuthenticated: throw .bad("Already logged in")
+        case .notAuthenticated: throw .clientBug("Already logged in")
         case .selected:
-            guard let selected else { throw .bad("No mailbox is selected") }
+            guard let selected else { throw .clientBug("No mailbox is selected") }
             if selected.mailbox.isGone { throw .refused(.nonexistent, "Mailbox is gone") }
             if selected.isReadOnly, body.changesSelectedMailbox {
                 throw .refused(.readOnly, "Mailbox is opened read-only")
@@ -402,6 +434,7 @@ package final class Session {
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: true)
+        case .notify(let command): return try await notify(command)
         case .cancelUpdate(let tags): return try cancelUpdate(tags)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
@@ -409,7 +442,7 @@ package final class Session {
         case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL, .listRights,
             .myRights, .getMetadata, .setMetadata, .language, .unauthenticate:
             return try await administer(body)
-        case .notify, .replace:
+        case .replace:
             throw .bad("Command is not offered by this server")
         }
     }

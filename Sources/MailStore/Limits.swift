@@ -64,4 +64,12 @@ package enum Limits {
 
     /// The first line of a uidlist.
     static let listHeaderBytesMax = 4_096
+
+    /// Names that came or went in a mailbox that is only watched, before it is just taken for
+    /// changed.
+    static let watchedNameCountMax = 1_000
+
+    /// When a directory that has just come is looked at again: `mkdir` comes before what makes it
+    /// a mailbox.
+    static let newMailboxMilliseconds = [30, 300, 2_000]
 }

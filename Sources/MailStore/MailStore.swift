@@ -124,6 +124,14 @@ package final class MailStore {
         }
     }
 
+    /// The mailboxes that exist when no change of this process is half done: renaming a mailbox
+    /// with others below it takes several steps.
+    package func settledTree() async throws(StoreError) -> MailboxTree {
+        await changes.enter()
+        defer { changes.leave() }
+        return try await tree()
+    }
+
     /// The live mailbox of a path, scanned if it was not live.
     package func open(_ path: MailboxPath) async throws(StoreError) -> Mailbox {
         await startClock()

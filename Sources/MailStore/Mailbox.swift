@@ -148,6 +148,14 @@ package final class Mailbox {
         }
     }
 
+    /// Waits for what this process is doing to the mailbox. What inotify told of that before is then
+    /// in the table: a name is seen to come before whoever brought it has the lock's work done.
+    package func settleWork() async throws(StoreError) {
+        await turnstile.enter()
+        turnstile.leave()
+        try await settle()
+    }
+
     /// Whether a scan has shown what there is.
     var isKnown: Bool { uidValidity != 0 }
 
