@@ -109,7 +109,7 @@ struct DetailJob: Sendable {
             ranges = Array(repeating: 0..<0, count: uids.count)
             bytes.reserveCapacity(uids.count * 2_048)
             var next = 0
-            details.read(uids) { uid, record in
+            details.readDetails(uids) { uid, record in
                 while next < uids.count, uids[next] != uid { next += 1 }
                 guard next < uids.count else { return }
                 let start = bytes.count

@@ -45,8 +45,8 @@ package final class Mailbox {
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
     package internal(set) var isGone = false
 
-    /// Where what was found out of messages is kept; nil for nowhere.
-    package var details: (any DetailStore)?
+    /// Messages that are gone and whose detail records are still there.
+    var goneDetails: [UInt32] = []
 
     let disk: MailboxDisk
     let context: StoreContext
@@ -555,6 +555,7 @@ package final class Mailbox {
     }
 
     func logExpunge(_ uid: UInt32, source: UInt32) {
+        forgetDetails(of: uid)
         let modseq = context.nextModseq()
         history.noteExpunge(uid, modseq)
         unclaimedRecent.remove(uid)
