@@ -379,8 +379,11 @@ class Session:
         for uid in sorted(gone - known):
             if uid in self.dead.get((self.mailbox, self.validity), ()):
                 raise Wrong("VANISHED %d again" % uid)
-            for index in range(len(self.messages) - 1, -1, -1):
-                if self.messages[index].uid is None:
+            # It stood between the known ones below and above it.
+            for index, message in enumerate(self.messages):
+                if message.uid is None and all(
+                        other.uid is None or (other.uid < uid) == (place < index)
+                        for place, other in enumerate(self.messages)):
                     del self.messages[index]
                     break
             else:
