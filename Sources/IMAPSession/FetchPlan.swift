@@ -137,7 +137,9 @@ struct FetchPlan: Sendable {
                 switch section.kind {
                 case .header, .headerFieldsNot: if !record.headerIsWhole { return false }
                 case .headerFields:
-                    guard fields != nil, record.headerIsWhole || fieldsAreKept else {
+                    guard fields != nil, record.headerHasEnd,
+                        record.headerIsWhole || fieldsAreKept
+                    else {
                         return false
                     }
                 case .entire, .text, .mime: return false
@@ -199,9 +201,8 @@ struct FetchPlan: Sendable {
 
     private static func append(header record: borrowing DetailRecord, to output: inout ByteBuffer) {
         let header = record.header
-        output.append(literalHeader: header.count + 2)
+        output.append(literalHeader: header.count)
         output.append(header)
-        output.append("\r\n")
     }
 
     /// What a message's content makes of the plan.

@@ -22,8 +22,8 @@ package import Bytes
 
 /// The parts of a record.
 private enum Section: Int, CaseIterable {
-    /// Header lines in the CRLF form, without the empty line behind them: all where `headerIsWhole`,
-    /// else those in `DetailRecord.keptFields`.
+    /// Header lines in the CRLF form, with the empty line that ends them where there is one: all
+    /// where `headerIsWhole`, else those in `DetailRecord.keptFields`.
     case header
     case envelope
     /// Empty where it is the same.
@@ -59,11 +59,12 @@ private struct RecordFlags: OptionSet {
     static let hasSentDate = RecordFlags(rawValue: 8)
     static let isReply = RecordFlags(rawValue: 16)
     static let hasMessageID = RecordFlags(rawValue: 32)
+    static let headerHasEnd = RecordFlags(rawValue: 64)
 }
 
 /// A record, opened where it lies.
 package struct DetailRecord: ~Escapable {
-    private static let version: UInt8 = 1
+    private static let version: UInt8 = 2
     private static let tableStart = 22
     private static let headStart = tableStart + 4 * Section.allCases.count
 
@@ -106,6 +107,10 @@ package struct DetailRecord: ~Escapable {
     package var header: Span<UInt8> {
         @_lifetime(copy self) get { section(.header) }
     }
+
+    /// Whether the header ends with an empty line. Where it does not, what is kept of it does not tell
+    /// how its fields go out.
+    package var headerHasEnd: Bool { flags.contains(.headerHasEnd) }
 
     /// Whether the header is kept with all its fields.
     package var headerIsWhole: Bool { flags.contains(.headerIsWhole) }
@@ -322,8 +327,7 @@ extension DetailRecord {
                     to: &writer.body
                 )
             }
-            // Without the empty line.
-            writer.body.bytes.removeLast(2)
+            if hasEnd { writer.flags.insert(.headerHasEnd) }
             writer.close(.header)
         }
 
