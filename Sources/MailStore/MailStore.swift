@@ -267,7 +267,7 @@ package final class MailStore {
         defer { changes.leave() }
         let root = root
         do throws(MailboxTreeError) {
-            return try await context.pool.run { () throws(MailboxTreeError) in
+            return try await context.pool.run(.syncing) { () throws(MailboxTreeError) in
                 let tree: MailboxTree
                 do throws(SystemError) { tree = try MailboxTree(root: root) } catch {
                     throw .system(error)
@@ -304,7 +304,7 @@ package final class MailStore {
         let root = root
         Task { [context] in
             do throws(SystemError) {
-                try await context.pool.run { () throws(SystemError) in
+                try await context.pool.run(.syncing) { () throws(SystemError) in
                     try MailboxTree.remove(left, root: root)
                 }
             } catch {
@@ -366,7 +366,7 @@ package final class MailStore {
         while true {
             let outcome: DotLock.Observation?
             do throws(MaildirError) {
-                outcome = try await context.pool.run { () throws(MaildirError) in
+                outcome = try await context.pool.run(.syncing) { () throws(MaildirError) in
                     try Self.changeSubscriptions(paths, isSubscribed, root, owner)
                 }
             } catch {
@@ -377,7 +377,7 @@ package final class MailStore {
             switch patience.judge(observation, now: .now, date: .now) {
             case .wait(let milliseconds): await EventLoop.sleep(milliseconds: milliseconds)
             case .override:
-                try? await context.pool.run { () throws(SystemError) in
+                try? await context.pool.run(.syncing) { () throws(SystemError) in
                     try DotLock.override(observation, Subscriptions.name, in: root)
                 }
                 await EventLoop.sleep(milliseconds: DotLockPatience.pauseAfterOverride)
