@@ -39,7 +39,7 @@ extension FetchPlan {
         return .decoded(buffer.bytes)
     }
 
-    /// Appends the item. False where the encoding is not known.
+    /// Appends the item; false, and nothing, where the encoding is not known.
     static func appendBinary(
         _ part: [UInt32],
         _ partial: OctetRange?,
@@ -68,7 +68,7 @@ extension FetchPlan {
         return true
     }
 
-    /// Appends the item. False where the encoding is not known.
+    /// Appends the item; false, and nothing, where the encoding is not known.
     static func appendBinarySize(
         _ part: [UInt32],
         _ structure: MessageStructure?,

@@ -99,11 +99,7 @@ extension Session {
     }
 
     private func firstUnseen(_ view: SelectedMailbox) -> UInt32? {
-        let table = view.mailbox.table
-        for row in 0..<table.count where !table.flags(row).contains(.seen) {
-            return view.index(of: table.uids[row]).map { UInt32($0 + 1) }
-        }
-        return nil
+        view.mailbox.firstUnseen.flatMap { view.index(of: $0) }.map { UInt32($0 + 1) }
     }
 
     //  close = "CLOSE"                                                       RFC 9051 §6.4.1
@@ -268,10 +264,8 @@ extension Session {
         case .recent: return .number(UInt64(mailbox.unclaimedRecent.count))
         case .uidNext: return .number(UInt64(mailbox.uidNext))
         case .uidValidity: return .number(UInt64(mailbox.uidValidity))
-        case .unseen:
-            return .number(UInt64(table.uids.indices.count { !table.flags($0).contains(.seen) }))
-        case .deleted:
-            return .number(UInt64(table.uids.indices.count { table.flags($0).contains(.trashed) }))
+        case .unseen: return .number(UInt64(table.unseenCount))
+        case .deleted: return .number(UInt64(table.deletedCount))
         case .size:
             let sizes = await sizes(of: table.uids, in: mailbox)
             return .number(sizes.reduce(0) { $0 &+ UInt64(max($1, 0)) })
