@@ -7,6 +7,14 @@ extension Session {
         case .getQuota(let root): return try await getQuota(root)
         case .getQuotaRoot(let mailbox): return try await getQuotaRoot(mailbox)
         case .setQuota: return try setQuota()
+        case .getACL(let mailbox): return try await getACL(mailbox)
+        case .setACL(let mailbox, let identifier, let change):
+            return try await setACL(mailbox, identifier, change)
+        case .deleteACL(let mailbox, let identifier):
+            return try await deleteACL(mailbox, identifier)
+        case .listRights(let mailbox, let identifier):
+            return try await listRights(mailbox, identifier)
+        case .myRights(let mailbox): return try await myRights(mailbox)
         default: throw .bad("Command is not offered by this server")
         }
     }

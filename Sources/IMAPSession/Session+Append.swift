@@ -112,7 +112,9 @@ extension Session {
             throw .refused(.tooBig, "Message is too large")
         }
         let mailbox: Mailbox
-        do throws(CommandFailure) { mailbox = try await open(try path(name)) } catch {
+        do throws(CommandFailure) {
+            mailbox = try await open(try path(name), needing: .insert)
+        } catch {
             if case .refused(.nonexistent, _) = error {
                 throw .refused(.tryCreate, "No such mailbox")
             }

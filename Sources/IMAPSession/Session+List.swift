@@ -121,6 +121,10 @@ extension Session {
                     // RFC 5819 §2: a mailbox that cannot be looked at has no STATUS line.
                 }
             }
+            if command.returns.contains(.myRights), listed.exists {
+                // RFC 8440 §3: what cannot be looked up has no line.
+                try? await appendMyRights(path, tree)
+            }
             try await flushIfLarge()
         }
         return Completion("Listed")

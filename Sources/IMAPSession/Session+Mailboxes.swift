@@ -56,10 +56,11 @@ extension Session {
         }
         saved = []
         if command.quickResync != nil { throw .bad("QRESYNC is not offered by this server") }
-        let mailbox = try await open(try path(command.mailbox))
+        let mailbox = try await open(try path(command.mailbox), needing: .read)
+        let isReadOnly = command.isReadOnly || !mailbox.rights.allowChanges
         let view = SelectedMailbox(
             mailbox,
-            isReadOnly: command.isReadOnly,
+            isReadOnly: isReadOnly,
             revision: revision,
             source: source
         ) { [weak self] in
@@ -67,7 +68,7 @@ extension Session {
             self.stream.interrupt()
         }
         do throws(StoreError) {
-            if !command.isReadOnly { try await mailbox.claimNew() }
+            if !isReadOnly { try await mailbox.claimNew() }
             try await mailbox.settle()
         } catch {
             view.close()
@@ -86,7 +87,7 @@ extension Session {
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
         if revision == .rev2 { try await appendListed(mailbox.path) }
-        return command.isReadOnly
+        return isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
     }
 
@@ -107,7 +108,7 @@ extension Session {
             view.close()
             selected = nil
         }
-        if !view.isReadOnly {
+        if !view.isReadOnly, view.mailbox.rights.contains(.expunge) {
             do throws(StoreError) {
                 _ = try await view.mailbox.expunge(
                     deleted(view, nil),
@@ -130,6 +131,7 @@ extension Session {
     {
         let path = try pathToCreate(name)
         guard !path.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
+        try await needRightAbove(path)
         guard uses.count <= 1, uses.allSatisfy({ $0.isStorable }) else {
             throw .refused(.useAttribute, "Special use is not possible here")
         }
@@ -138,6 +140,7 @@ extension Session {
         }
         do throws(StoreError) {
             try await store.create(path)
+            try await store.inheritACL(path)
             if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
         } catch {
             throw CommandFailure(error)
@@ -154,6 +157,7 @@ extension Session {
             if tree.entries[path] == nil, !tree.below(path).isEmpty {
                 throw .hasChildren
             }
+            try await need(.deleteMailbox, path)
             try await store.delete(path)
         } catch {
             throw CommandFailure(error)
@@ -170,6 +174,7 @@ extension Session {
         let oldPath = try path(old)
         let newPath = try pathToCreate(new)
         guard !newPath.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
+        try await needRightAbove(newPath)
         if oldPath.isInbox {
             let inbox = try await open(.inbox)
             do throws(StoreError) {
@@ -184,7 +189,10 @@ extension Session {
             }
             return Completion("Renamed")
         }
-        do throws(StoreError) { try await store.rename(oldPath, to: newPath) } catch {
+        do throws(StoreError) {
+            try await need(.deleteMailbox, oldPath)
+            try await store.rename(oldPath, to: newPath)
+        } catch {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == oldPath || $0.isBelow(oldPath) }
@@ -224,7 +232,7 @@ extension Session {
     }
 
     func appendStatus(_ path: MailboxPath, _ items: [StatusItem]) async throws(CommandFailure) {
-        let mailbox = try await open(path)
+        let mailbox = try await open(path, needing: .read)
         var values: [(item: StatusItem, value: StatusValue)] = []
         for item in items {
             if let value = try await value(of: item, mailbox) { values.append((item, value)) }

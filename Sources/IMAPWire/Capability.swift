@@ -192,6 +192,9 @@ package struct CapabilityList: Hashable, Sendable {
             .quota,
             .quotaStorage,
             .quotaMessage,
+            .acl,
+            .rights,
+            .listMyRights,
             .appendLimit(appendLimit),
         ])
     }

@@ -18,6 +18,7 @@ package struct StoreSettings: Sendable {
     package var prefix: [UInt8]?
     package var processID: Int32
     package var host: [UInt8]
+    package var userName: [UInt8]
     /// Tells one start of the machine from another; empty where that is not known.
     package var bootID: [UInt8]
 
@@ -27,6 +28,7 @@ package struct StoreSettings: Sendable {
         prefix: [UInt8]? = nil,
         processID: Int32,
         host: [UInt8],
+        userName: [UInt8] = [],
         bootID: [UInt8] = []
     ) {
         self.root = root
@@ -34,6 +36,7 @@ package struct StoreSettings: Sendable {
         self.prefix = prefix
         self.processID = processID
         self.host = host
+        self.userName = userName
         self.bootID = bootID
     }
 }
@@ -41,6 +44,8 @@ package struct StoreSettings: Sendable {
 @EventLoop
 package final class MailStore {
     package let naming: MailboxNaming
+    /// Whose mail it is.
+    package let userName: [UInt8]
     let root: Directory
     let context: StoreContext
     private var live: [MailboxPath: Mailbox] = [:]
@@ -62,6 +67,7 @@ package final class MailStore {
     /// Opens the root; its subdirectories are made if they are missing.
     package init(_ settings: StoreSettings, pool: JobPool = .shared) throws(SystemError) {
         root = try Directory(path: settings.root)
+        userName = settings.userName
         bootID = settings.bootID
         var prefix = settings.prefix ?? []
         if settings.prefix == nil, Self.looksLikeCourier(root) {
@@ -129,6 +135,7 @@ package final class MailStore {
             mailbox.unwatch()
             throw error
         }
+        await mailbox.loadRights()
         guard !mailbox.isGone else { throw .noSuchMailbox }
         live[path] = mailbox
         mailboxBecameIdle(mailbox)
@@ -143,23 +150,27 @@ package final class MailStore {
         let isInbox = mailbox.path.isInbox
         let name =
             disk.directory.path.split(separator: UInt8(ascii: "/")).last.map(Array.init) ?? []
-        return await context.pool.run {
+        let (isInPlace, acl) = await context.pool.run { () -> (Bool, FileFingerprint?) in
             do throws(SystemError) {
                 if !isInbox {
                     let there = try root.statusFollowingLinks(name)
                     guard there.identity == (try disk.directory.status()).identity else {
-                        return false
+                        return (false, nil)
                     }
                 }
                 for (name, open) in [([UInt8]("cur"), disk.cur), ([UInt8]("new"), disk.new)] {
                     let there = try disk.directory.status(name)
-                    guard there.identity == (try open.status()).identity else { return false }
+                    guard there.identity == (try open.status()).identity else {
+                        return (false, nil)
+                    }
                 }
-                return true
+                return (true, ACLFile.fingerprint(disk.directory))
             } catch {
-                return false
+                return (false, nil)
             }
         }
+        if isInPlace, acl != mailbox.aclFingerprint { await mailbox.loadRights() }
+        return isInPlace
     }
 
     private func openDisk(_ path: MailboxPath) async throws(StoreError) -> MailboxDisk {
@@ -226,6 +237,8 @@ package final class MailStore {
             old.unwatch()
         }
     }
+
+    func liveMailbox(_ path: MailboxPath) -> Mailbox? { live[path] }
 
     func forget(_ mailbox: Mailbox) {
         mailbox.unwatch()

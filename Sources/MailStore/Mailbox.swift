@@ -43,6 +43,9 @@ package final class Mailbox {
     package internal(set) var unclaimedRecent: Set<UInt32> = []
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
     package internal(set) var isGone = false
+    /// What the owner may do here.
+    package internal(set) var rights = MailboxRights.all
+    var aclFingerprint: FileFingerprint?
 
     let disk: MailboxDisk
     let context: StoreContext

@@ -94,6 +94,7 @@ final class UserProcess {
                 prefix: prefix,
                 processID: ownProcessID,
                 host: hostName(),
+                userName: settings.userName,
                 bootID: bootID
             )
         )

@@ -17,7 +17,8 @@ extension MailStore {
             separator: separator,
             prefix: prefix,
             processID: getpid(),
-            host: Array("test".utf8)
+            host: Array("test".utf8),
+            userName: Array("ann".utf8)
         )
         for _ in 0..<600 {
             let store = try MailStore(settings)
