@@ -207,7 +207,7 @@ extension SIMDMask where Storage == SIMD32<Int8> {
     }
 
     /// The first lane that is set, or nil.
-    fileprivate var firstLane: Int? {
+    var firstLane: Int? {
         @inline(__always) get {
             let words = unsafe unsafeBitCast(self, to: SIMD4<UInt64>.self)
             guard words[0] | words[1] | words[2] | words[3] != 0 else { return nil }

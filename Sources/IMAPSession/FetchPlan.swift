@@ -64,6 +64,21 @@ struct FetchPlan: Sendable {
         }
     }
 
+    /// Whether all of a message is needed for the items, and not its header alone.
+    var needsWhole: Bool {
+        items.contains { entry in
+            switch entry.item {
+            case .envelope, .rfc822Header: false
+            case .bodySection(let section, _, _):
+                switch section.kind {
+                case .header, .headerFields, .headerFieldsNot: !section.part.isEmpty
+                case .entire, .text, .mime: true
+                }
+            default: true
+            }
+        }
+    }
+
     /// What a message's content makes of the plan.
     struct Rendered: Sendable {
         /// The items with a space before each.
@@ -75,14 +90,39 @@ struct FetchPlan: Sendable {
     }
 
     func render(_ content: MessageContent) -> Rendered {
-        let span = content.bytes.span
+        let bytes = content.bytes
+        let span = bytes.span
         var output = ByteBuffer()
-        let size = MessageText.crlfSize(of: span)
+        var message = MessageInMemory(
+            span,
+            size: MessageText.crlfSize(of: span),
+            date: content.date.seconds,
+            isWhole: true
+        )
+        let hasUnknownEncoding = write(&message, isFirst: false, to: &output)
+        return Rendered(
+            bytes: output.bytes,
+            size: message.size ?? 0,
+            date: message.date,
+            hasUnknownEncoding: hasUnknownEncoding
+        )
+    }
+
+    /// Appends the items with a space before each, but for the first of all. Where a size comes to
+    /// light, the message has it then. Returns whether a BINARY item met an unknown encoding.
+    func write(
+        _ message: inout MessageInMemory,
+        isFirst: Bool,
+        to output: inout ByteBuffer
+    ) -> Bool {
+        let span = message.bytes
         let headerEnd = HeaderBlock.end(in: span)
         let structure = needsStructure ? MessageStructure.parse(span) : nil
-        var rendered = Rendered(bytes: [], size: size, date: content.date.seconds)
+        var hasUnknownEncoding = false
+        var needsSpace = !isFirst
         for (item, fields) in items {
-            output.append(.space)
+            if needsSpace { output.append(.space) }
+            needsSpace = true
             switch item {
             case .envelope:
                 output.append("ENVELOPE ")
@@ -99,7 +139,7 @@ struct FetchPlan: Sendable {
                 )
             case .rfc822:
                 output.append("RFC822 ")
-                Self.append(0..<span.count, of: span, nil, to: &output)
+                Self.append(whole: &message, to: &output)
             case .rfc822Header:
                 output.append("RFC822.HEADER ")
                 Self.append(0..<headerEnd, of: span, nil, to: &output)
@@ -109,12 +149,16 @@ struct FetchPlan: Sendable {
             case .bodySection(let section, let partial, _):
                 output.append(section: section, offset: partial?.offset)
                 output.append(.space)
-                appendSection(section, partial, fields, structure, headerEnd, span, to: &output)
+                if section.part.isEmpty, section.kind == .entire, partial == nil {
+                    Self.append(whole: &message, to: &output)
+                } else {
+                    appendSection(section, partial, fields, structure, headerEnd, span, to: &output)
+                }
             case .binary(let part, let partial, _):
                 output.append("BINARY", binaryPart: part, offset: partial?.offset)
                 output.append(.space)
                 if !appendBinary(part, partial, structure, span, to: &output) {
-                    rendered.hasUnknownEncoding = true
+                    hasUnknownEncoding = true
                 }
             case .binarySize(let part):
                 output.append("BINARY.SIZE", binaryPart: part)
@@ -123,15 +167,32 @@ struct FetchPlan: Sendable {
                     output.append(decimal: decoded.count)
                 } else {
                     output.append(UInt8(ascii: "0"))
-                    rendered.hasUnknownEncoding = true
+                    hasUnknownEncoding = true
                 }
             case .flags, .uid, .internalDate, .rfc822Size, .modSeq, .emailID, .threadID, .saveDate,
                 .preview:
                 continue
             }
         }
-        rendered.bytes = output.bytes
-        return rendered
+        return hasUnknownEncoding
+    }
+
+    /// All of a message as a literal. Its size, where it is known, need not be counted first; should
+    /// it be wrong, it is all done again.
+    private static func append(
+        whole message: inout MessageInMemory,
+        to output: inout ByteBuffer
+    ) {
+        let start = output.count
+        let span = message.bytes
+        while true {
+            let size = message.size ?? MessageText.crlfSize(of: span)
+            output.append(literalHeader: size)
+            let written = MessageText.appendCRLF(of: span, in: 0..<span.count, to: &output)
+            message.size = written
+            if written == size { return }
+            output.bytes.removeSubrange(start...)
+        }
     }
 
     private func appendSection(

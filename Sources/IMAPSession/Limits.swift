@@ -19,7 +19,7 @@ package enum Limits {
     static let uploadChunkBytes = 256 << 10
 
     /// Message content that one job may read and render.
-    static let renderBytesMax = 1 << 20
+    static let renderBytesMax = 256 << 10
 
     /// Messages handed to one job: bounds what is rendered ahead of a slow reader.
     static let renderCountMax = 64
@@ -33,6 +33,9 @@ package enum Limits {
 
     /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
     static let multiSearchCountMax = 10_000
+
+    /// Messages handed to one job where their headers or records are enough.
+    static let renderHeaderCountMax = 256
 
     /// BAD commands in a row before the connection is closed: a client that is lost stays so.
     static let badCommandsMax = 50

@@ -154,70 +154,183 @@ extension Session {
         _ view: SelectedMailbox,
         _ state: inout FetchState
     ) async throws(CommandFailure) {
-        let mailbox = view.mailbox
-        var index = range.lowerBound
-        while index < range.upperBound {
-            let end = min(index + Limits.renderCountMax, range.upperBound)
-            let uids = view.uids[index..<end]
-            var rendered = try await render(uids, plan, range.count == 1, mailbox)
-            var changed: Set<UInt32> = []
-            if setsSeen { changed = await setSeen(uids.prefix(rendered.count), view) }
-            for (offset, uid) in uids.prefix(rendered.count).enumerated() {
-                if rendered[offset] == nil, let content = await read(uid, mailbox, &state) {
-                    rendered[offset] = plan.render(content)
-                }
-                guard let result = rendered[offset] else { continue }
-                rendered[offset] = nil
-                mailbox.note(uid, size: result.size, date: result.date)
-                var writer = SummaryWriter(plan, view)
-                guard let row = writer.row(of: uid) else {
-                    try await fetchGhost(index + offset, uid, plan, view, &state)
-                    continue
-                }
-                if result.hasUnknownEncoding { state.isUnknownEncoding = true }
-                view.reportKeywords(to: &output)
-                let addsFlags = !plan.wantsFlags && changed.contains(uid)
-                let isFirst = writer.append(
-                    index + offset,
-                    uid,
-                    row,
-                    addsFlags: addsFlags,
-                    to: &output
-                )
-                output.append(isFirst ? result.bytes.dropFirst() : result.bytes[...])
-                output.append(")\r\n")
-                try await flushIfLarge()
-            }
-            index += max(rendered.count, 1)
-            progress.done += max(rendered.count, 1)
+        if range.count == 1, plan.piece != nil {
+            return try await fetchPiece(range.lowerBound, plan, setsSeen, view, &state)
+        }
+        // Where \Seen is set it is set for what is sent next, and no further ahead.
+        guard setsSeen else { return try await stream(range, plan, [], view, &state) }
+        var start = range.lowerBound
+        while start < range.upperBound {
+            let end = min(start + Limits.renderCountMax, range.upperBound)
+            let changed = await setSeen(view.uids[start..<end], view)
+            try await stream(start..<end, plan, changed, view, &state)
+            start = end
         }
     }
 
-    private func render(
-        _ uids: ArraySlice<UInt32>,
+    /// Answers are made in jobs, ahead of what is being sent.
+    private func stream(
+        _ range: Range<Int>,
         _ plan: FetchPlan,
-        _ isSingle: Bool,
-        _ mailbox: Mailbox
-    ) async throws(CommandFailure) -> [FetchPlan.Rendered?] {
-        guard isSingle, let (section, partial) = plan.piece, let uid = uids.first else {
-            return await mailbox.process(uids, budget: Limits.renderBytesMax) { _, content in
-                plan.render(content)
-            }
+        _ changed: Set<UInt32>,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        let budget = Limits.renderBytesMax
+        let pipeline = MessagePipeline(
+            view.mailbox,
+            count: range.count,
+            batchMax: plan.needsWhole ? Limits.renderCountMax : Limits.renderHeaderCountMax,
+            budget: budget
+        ) { [self] part in
+            let indexes =
+                (range.lowerBound + part.lowerBound)..<(range.lowerBound + part.upperBound)
+            return batch(indexes, plan, changed, view)
+        } work: { batch, reader in
+            plan.answer(batch, reader, budget: budget)
         }
-        // The client reads one message piece by piece: the section is kept for the next piece.
+        while let (part, batch) = await pipeline.take() {
+            try await send(batch, from: range.lowerBound + part.lowerBound, plan, view, &state)
+            progress.done += part.count
+        }
+    }
+
+    /// What a job needs to answer for some messages.
+    private func batch(
+        _ indexes: Range<Int>,
+        _ plan: FetchPlan,
+        _ changed: Set<UInt32>,
+        _ view: SelectedMailbox
+    ) -> FetchBatch {
+        view.reportKeywords(to: &output)
+        let uids = view.uids
+        var batch = FetchBatch(names: view.mailbox.names(of: uids[indexes]))
+        batch.messages.reserveCapacity(indexes.count)
+        batch.beginnings.bytes.reserveCapacity(indexes.count * 64)
+        var writer = SummaryWriter(plan, view)
+        for index in indexes {
+            var message = FetchBatch.Message(end: 0, isBare: true, size: -1, date: .min)
+            if let row = writer.row(of: uids[index]) {
+                message.isBare = writer.appendBeginning(
+                    index,
+                    uids[index],
+                    row,
+                    addsFlags: !plan.wantsFlags && changed.contains(uids[index]),
+                    to: &batch.beginnings
+                )
+                (message.size, message.date) = writer.sizeAndDate(row)
+            }
+            message.end = batch.beginnings.count
+            batch.messages.append(message)
+        }
+        return batch
+    }
+
+    /// Sends what a job has made; looks singly for what was not where it was expected.
+    private func send(
+        _ batch: FetchedBatch,
+        from index: Int,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        var isWhole = true
+        for (offset, message) in batch.messages.enumerated() {
+            if message.isMissing { isWhole = false }
+            if message.hasUnknownEncoding { state.isUnknownEncoding = true }
+            view.mailbox.note(view.uids[index + offset], size: message.size, date: message.date)
+        }
+        if isWhole {
+            // A large answer goes out as it is, without a copy.
+            if !output.isEmpty, output.count + batch.bytes.count > Limits.outputBytesMax {
+                try await flush()
+            }
+            if output.isEmpty { output.bytes = batch.bytes } else { output.append(batch.bytes) }
+            return try await flushIfLarge()
+        }
+        var sent = 0
+        for (offset, message) in batch.messages.enumerated() {
+            output.append(batch.bytes[sent..<message.end])
+            sent = message.end
+            if message.isMissing { try await fetchSingly(index + offset, plan, view, &state) }
+            try await flushIfLarge()
+        }
+    }
+
+    /// A message that was renamed meanwhile, or expunged.
+    private func fetchSingly(
+        _ index: Int,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        let uid = view.uids[index]
+        guard let content = await read(uid, view.mailbox, &state) else { return }
+        try await append(plan.render(content), index, false, plan, view, &state)
+    }
+
+    private func append(
+        _ rendered: FetchPlan.Rendered,
+        _ index: Int,
+        _ addsFlags: Bool,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        let uid = view.uids[index]
+        view.mailbox.note(uid, size: Int64(rendered.size), date: rendered.date)
+        var writer = SummaryWriter(plan, view)
+        guard let row = writer.row(of: uid) else {
+            return try await fetchGhost(index, uid, plan, view, &state)
+        }
+        if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
+        view.reportKeywords(to: &output)
+        let isFirst = writer.append(index, uid, row, addsFlags: addsFlags, to: &output)
+        output.append(isFirst ? rendered.bytes.dropFirst() : rendered.bytes[...])
+        output.append(")\r\n")
+        try await flushIfLarge()
+    }
+
+    // MARK: Piece by piece
+
+    private func fetchPiece(
+        _ index: Int,
+        _ plan: FetchPlan,
+        _ setsSeen: Bool,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        let uids = view.uids[index...index]
+        var changed: Set<UInt32> = []
+        if setsSeen { changed = await setSeen(uids, view) }
+        guard let rendered = await piece(view.uids[index], plan, view.mailbox) else {
+            return try await fetchSingly(index, plan, view, &state)
+        }
+        let addsFlags = !plan.wantsFlags && !changed.isEmpty
+        try await append(rendered, index, addsFlags, plan, view, &state)
+        progress.done += 1
+    }
+
+    /// The client reads one message piece by piece: the section is kept for the next piece.
+    private func piece(
+        _ uid: UInt32,
+        _ plan: FetchPlan,
+        _ mailbox: Mailbox
+    ) async -> FetchPlan.Rendered? {
+        guard let (section, partial) = plan.piece else { return nil }
         if piecewise?.uid != uid || piecewise?.content.section != section {
-            let made = await mailbox.process(uids, budget: Limits.renderBytesMax) { _, content in
+            let made = await mailbox.process([uid], budget: Limits.renderBytesMax) { _, content in
                 plan.content(of: section, content)
             }
-            guard let content = made[0] else { return [nil] }
+            guard let content = made[0] else { return nil }
             if let piecewise { EventLoop.cancel(piecewise.timer) }
             let timer = EventLoop.schedule(at: .after(seconds: 20)) { [weak self] in
                 self?.piecewise = nil
             }
             piecewise = Piecewise(uid: uid, content: content, timer: timer)
         }
-        guard let content = piecewise?.content else { return [nil] }
-        return [plan.render(content, partial)]
+        guard let content = piecewise?.content else { return nil }
+        return plan.render(content, partial)
     }
 
     /// Sets \Seen where it is not set. Returns the messages that got it.

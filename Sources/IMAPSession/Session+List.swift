@@ -67,15 +67,8 @@ struct ListPattern {
 }
 
 extension Session {
-    /// What LIST knows of one name.
-    private struct Listed {
-        var exists = false
-        var isSubscribed = false
-        var use: SpecialUse?
-        /// A descendant that the selection options choose, and the name itself not.
-        var childInfo: ListCommand.Selection = []
-    }
-
+    //  list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]
+    //                                                                        RFC 9051 §6.3.9
     func list(_ command: ListCommand) async throws(CommandFailure) -> Completion {
         let separator = store.naming.separator
         if !command.isExtended, command.patterns.count == 1, command.patterns[0].bytes.isEmpty {
@@ -89,173 +82,52 @@ extension Session {
         let patterns = try command.patterns.map { pattern throws(CommandFailure) in
             try self.pattern(command.reference, pattern)
         }
-        let (tree, subscribed, uses): (MailboxTree, Set<MailboxPath>, [MailboxPath: SpecialUse])
-        do throws(StoreError) {
-            tree = try await store.tree()
-            subscribed = Set(try await store.subscriptions().mailboxes)
-            uses = Self.uses(tree, stored: try await store.storedUses())
-        } catch {
-            throw CommandFailure(error)
+        let isExtended = command.isExtended || revision == .rev2
+        let lines = try await listing { listing in
+            listing.lines(command, patterns, isExtended: isExtended)
         }
-        let names = collect(tree, subscribed, uses, command)
-        let hasChildren = parents(of: tree)
-        var work = 0
-        for (name, path, listed) in names {
-            // A thousand patterns may be asked of thousands of names.
-            work += patterns.count
-            if work > 1_000 {
-                work = 0
-                await EventLoop.yield()
-            }
-            guard patterns.contains(where: { $0.matches(name) }) else { continue }
-            var response = ListResponse(
-                attributes: attributes(listed, path, command, hasChildren.contains(path)),
-                separator: separator,
-                name: name
-            )
-            response.childInfo = listed.childInfo
-            output.append("LIST", response, mode)
-            if !command.status.isEmpty, listed.exists {
-                do throws(CommandFailure) { try await appendStatus(path, command.status) } catch {
-                    if case .closed = error { throw error }
+        var tree: MailboxTree?
+        for line in lines {
+            var response = line.response
+            var status: [(item: StatusItem, value: StatusValue)]?
+            if !command.status.isEmpty, line.isMailbox {
+                do throws(CommandFailure) {
+                    status = try await statusValues(line.path, command.status)
+                } catch {
+                    guard case .refused = error else { throw error }
                     // RFC 5819 §2: a mailbox that cannot be looked at has no STATUS line.
+                    response.attributes.insert(.noSelect, at: 0)
                 }
             }
-            if command.returns.contains(.myRights), listed.exists {
-                // RFC 8440 §3: what cannot be looked up has no line.
-                try? await appendMyRights(path, tree)
-            }
+            output.append("LIST", response, mode)
+            if let status { output.append(status: response.name, status, mode) }
+            if line.isMailbox { try await appendReturns(line.path, command, &tree) }
             try await flushIfLarge()
         }
         return Completion("Listed")
     }
 
-    /// `* LIST` for a mailbox that exists, as SELECT answers it in rev2.       RFC 9051 §6.3.2
-    func appendListed(_ path: MailboxPath) async throws(CommandFailure) {
-        let (tree, uses): (MailboxTree, [MailboxPath: SpecialUse])
+    /// Looks at all mailboxes, in a job.
+    private func listing<Success: Sendable>(
+        _ body: @escaping @Sendable (MailboxListing) -> Success
+    ) async throws(CommandFailure) -> Success {
         do throws(StoreError) {
-            tree = try await store.tree()
-            uses = Self.uses(tree, stored: try await store.storedUses())
+            let listing = MailboxListing(
+                naming: store.naming,
+                tree: try await store.tree(),
+                subscribed: Set(try await store.subscriptions().mailboxes),
+                storedUses: try await store.storedUses()
+            )
+            return await store.pool.run { body(listing) }
         } catch {
             throw CommandFailure(error)
         }
-        let listed = Listed(exists: true, use: uses[path])
-        let command = ListCommand(reference: MailboxName([]), patterns: [])
-        output.append(
-            "LIST",
-            ListResponse(
-                attributes: attributes(
-                    listed,
-                    path,
-                    command,
-                    parents(of: tree).contains(path)
-                ),
-                separator: store.naming.separator,
-                name: store.naming.name(of: path)
-            ),
-            mode
-        )
     }
 
-    /// The names that the selection options choose, in order, with those parents that only have
-    /// children: they show to `%`.
-    private func collect(
-        _ tree: MailboxTree,
-        _ subscribed: Set<MailboxPath>,
-        _ uses: [MailboxPath: SpecialUse],
-        _ command: ListCommand
-    ) -> [(name: [UInt8], path: MailboxPath, listed: Listed)] {
-        var all: [MailboxPath: Listed] = [:]
-        for path in tree.entries.keys where store.naming.isReachable(path) {
-            all[path] = Listed(exists: true, isSubscribed: false, use: uses[path])
-        }
-        for path in subscribed where store.naming.isReachable(path) {
-            all[path, default: Listed()].isSubscribed = true
-        }
-        for path in tree.entries.keys {
-            for count in 1..<max(path.components.count, 1) {
-                let parent = MailboxPath(Array(path.components.prefix(count)))
-                if all[parent] == nil, !isInboxAlias(parent) { all[parent] = Listed() }
-            }
-        }
-        var isParent: Set<MailboxPath> = []
-        for path in tree.entries.keys where path.components.count > 1 {
-            for count in 1..<path.components.count {
-                isParent.insert(MailboxPath(Array(path.components.prefix(count))))
-            }
-        }
-        let selection = command.selection
-        func isChosen(_ listed: Listed) -> Bool {
-            if selection.contains(.subscribed), !listed.isSubscribed { return false }
-            if selection.contains(.specialUse), listed.use == nil { return false }
-            if !selection.contains(.subscribed), !listed.exists {
-                return !selection.contains(.specialUse)
-            }
-            return true
-        }
-        var chosen: [MailboxPath: Listed] = [:]
-        let isSelective = selection.contains(.subscribed) || selection.contains(.specialUse)
-        for (path, listed) in all {
-            if isSelective ? isChosen(listed) : listed.exists || isParent.contains(path) {
-                chosen[path] = listed
-            }
-        }
-        if selection.contains(.recursiveMatch) {
-            for (path, _) in all where chosen[path] != nil {
-                for count in 1..<max(path.components.count, 1) {
-                    let parent = MailboxPath(Array(path.components.prefix(count)))
-                    guard var listed = all[parent] else { continue }
-                    listed.childInfo = selection.intersection([.subscribed, .specialUse])
-                    if var known = chosen[parent] {
-                        known.childInfo = listed.childInfo
-                        chosen[parent] = known
-                    } else {
-                        chosen[parent] = listed
-                    }
-                }
-            }
-        }
-        return chosen.map { (store.naming.name(of: $0.key), $0.key, $0.value) }
-            .sorted { left, right in
-                if left.path.isInbox != right.path.isInbox { return left.path.isInbox }
-                return left.name.lexicographicallyPrecedes(right.name)
-            }
-    }
-
-    private func isInboxAlias(_ path: MailboxPath) -> Bool {
-        path.components.count == 1 && path.components[0].equalsIgnoringCase("INBOX")
-    }
-
-    /// Every path with a mailbox below it. INBOX has those that begin with a level INBOX.
-    private func parents(of tree: MailboxTree) -> Set<MailboxPath> {
-        var parents: Set<MailboxPath> = []
-        for path in tree.entries.keys where path.components.count > 1 {
-            for count in 1..<path.components.count {
-                let parent = MailboxPath(Array(path.components.prefix(count)))
-                parents.insert(isInboxAlias(parent) ? .inbox : parent)
-            }
-        }
-        if !store.naming.prefix.isEmpty, tree.entries.count > 1 { parents.insert(.inbox) }
-        return parents
-    }
-
-    private func attributes(
-        _ listed: Listed,
-        _ path: MailboxPath,
-        _ command: ListCommand,
-        _ hasChildren: Bool
-    ) -> [ListAttribute] {
-        var attributes: [ListAttribute] = []
-        if !listed.exists {
-            let isKnown = command.isExtended || revision == .rev2
-            attributes.append(isKnown ? .nonExistent : .noSelect)
-        }
-        attributes.append(hasChildren ? .hasChildren : .hasNoChildren)
-        let showsSubscribed =
-            command.selection.contains(.subscribed) || command.returns.contains(.subscribed)
-        if showsSubscribed, listed.isSubscribed { attributes.append(.subscribed) }
-        if let use = listed.use { attributes.append(.use(use)) }
-        return attributes
+    /// `* LIST` for a mailbox that exists, as SELECT answers it in rev2.       RFC 9051 §6.3.2
+    func appendListed(_ path: MailboxPath) async throws(CommandFailure) {
+        let response = try await listing { $0.line(of: path) }
+        output.append("LIST", response, mode)
     }
 
     //  lsub = "LSUB" SP mailbox SP list-mailbox                              RFC 3501 §6.3.9

@@ -232,12 +232,20 @@ extension Session {
     }
 
     func appendStatus(_ path: MailboxPath, _ items: [StatusItem]) async throws(CommandFailure) {
+        let values = try await statusValues(path, items)
+        output.append(status: store.naming.name(of: path), values, mode)
+    }
+
+    func statusValues(
+        _ path: MailboxPath,
+        _ items: [StatusItem]
+    ) async throws(CommandFailure) -> [(item: StatusItem, value: StatusValue)] {
         let mailbox = try await open(path, needing: .read)
         var values: [(item: StatusItem, value: StatusValue)] = []
         for item in items {
             if let value = try await value(of: item, mailbox) { values.append((item, value)) }
         }
-        output.append(status: store.naming.name(of: path), values, mode)
+        return values
     }
 
     private func value(

@@ -99,7 +99,8 @@ extension Session {
         }
     }
 
-    static func uses(
+    /// One mailbox a use; the same one every time.
+    nonisolated static func uses(
         _ tree: MailboxTree,
         stored: [MailboxPath: [UInt8]]
     ) -> [MailboxPath: SpecialUse] {
@@ -112,7 +113,15 @@ extension Session {
             let best = candidates.compactMap { path in
                 MailboxAliases.rank(path, names).map { (rank: $0, path: path) }
             }
-            .min { ($0.rank, $0.path.components.count) < ($1.rank, $1.path.components.count) }
+            .min { left, right in
+                let (first, second) = (left.path.components, right.path.components)
+                if (left.rank, first.count) != (right.rank, second.count) {
+                    return (left.rank, first.count) < (right.rank, second.count)
+                }
+                return first.lexicographicallyPrecedes(second) {
+                    $0.lexicographicallyPrecedes($1)
+                }
+            }
             if let best { uses[best.path] = use }
         }
         return uses

@@ -34,6 +34,11 @@ struct SummaryWriter {
         return row
     }
 
+    /// What is known of a message's size and date: -1 and `.min` where they are not.
+    func sizeAndDate(_ row: Int) -> (size: Int64, date: Int64) {
+        (table.sizes[row], table.dates[row])
+    }
+
     /// `* n FETCH (UID u FLAGS (…) INTERNALDATE "…" RFC822.SIZE n` without its end. Returns whether
     /// nothing stands behind the parenthesis yet.
     @EventLoop
@@ -42,6 +47,25 @@ struct SummaryWriter {
         _ uid: UInt32,
         _ row: Int,
         addsFlags: Bool = false,
+        to output: inout ByteBuffer
+    ) -> Bool {
+        var isFirst = appendBeginning(index, uid, row, addsFlags: addsFlags, to: &output)
+        Self.append(
+            date: plan.wantsDate ? (table.dates[row] == .min ? 0 : table.dates[row]) : nil,
+            size: plan.wantsSize ? Int(max(table.sizes[row], 0)) : nil,
+            isFirst: &isFirst,
+            to: &output
+        )
+        return isFirst
+    }
+
+    /// The same without date and size, which may not be known yet.
+    @EventLoop
+    func appendBeginning(
+        _ index: Int,
+        _ uid: UInt32,
+        _ row: Int,
+        addsFlags: Bool,
         to output: inout ByteBuffer
     ) -> Bool {
         output.appendFetch(UInt32(index + 1))
@@ -54,15 +78,25 @@ struct SummaryWriter {
             output.append(output.count > start ? " FLAGS " : "FLAGS ")
             view.appendFlags(table.flags(row), table.beyond, uid, to: &output)
         }
-        if plan.wantsDate {
-            output.append(output.count > start ? " INTERNALDATE " : "INTERNALDATE ")
-            let date = table.dates[row] == .min ? 0 : table.dates[row]
-            output.append(date: InternalDate(unixSeconds: date, zoneMinutes: 0))
-        }
-        if plan.wantsSize {
-            output.append(output.count > start ? " RFC822.SIZE " : "RFC822.SIZE ")
-            output.append(decimal: max(table.sizes[row], 0))
-        }
         return output.count == start
+    }
+
+    /// `INTERNALDATE "…" RFC822.SIZE n`, where asked for, with a space before all that is not first.
+    static func append(
+        date: Int64?,
+        size: Int?,
+        isFirst: inout Bool,
+        to output: inout ByteBuffer
+    ) {
+        if let date {
+            output.append(isFirst ? "INTERNALDATE " : " INTERNALDATE ")
+            output.append(date: InternalDate(unixSeconds: date, zoneMinutes: 0))
+            isFirst = false
+        }
+        if let size {
+            output.append(isFirst ? "RFC822.SIZE " : " RFC822.SIZE ")
+            output.append(decimal: size)
+            isFirst = false
+        }
     }
 }

@@ -44,6 +44,9 @@ package enum MessageText {
         count: Int = .max,
         keepsNUL: Bool = false
     ) -> Int {
+        if octetOffset == 0, !keepsNUL, count >= 2 * range.count {
+            return buffer.appendCRLF(of: bytes.extracting(range), nulSubstitute: nulSubstitute)
+        }
         var position = CRLFPosition(at: range.lowerBound)
         position.skip(to: octetOffset, of: bytes, end: range.upperBound)
         return position.append(

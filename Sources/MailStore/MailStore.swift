@@ -89,6 +89,9 @@ package final class MailStore {
             && (exists("courierimapuiddb") || exists("courierimapsubscribed"))
     }
 
+    /// Where whatever takes long is done.
+    package var pool: JobPool { context.pool }
+
     /// Gives up what the kernel holds for the store. No session uses it any more.
     package func close() {
         for mailbox in live.values { mailbox.unwatch() }

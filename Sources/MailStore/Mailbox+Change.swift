@@ -593,9 +593,9 @@ extension Mailbox {
             }
             for (uid, result) in zip(batch, sizes) {
                 if let result {
-                    note(uid, size: result.0, date: result.1)
+                    note(uid, size: Int64(result.0), date: result.1)
                 } else if let content = try? await read(uid) {
-                    note(uid, size: count(content.bytes), date: content.date.seconds)
+                    note(uid, size: Int64(count(content.bytes)), date: content.date.seconds)
                 }
             }
             missing = missing.dropFirst(max(sizes.count, 1))
@@ -604,9 +604,13 @@ extension Mailbox {
     }
 
     /// Records what reading a message showed.
-    package func note(_ uid: UInt32, size: Int, date: Int64) {
+    ///
+    /// - Parameters:
+    ///   - size: -1 where it showed none.
+    ///   - date: `.min` where it showed none.
+    package func note(_ uid: UInt32, size: Int64, date: Int64) {
         guard let row = table.row(of: uid) else { return }
-        table.sizes[row] = Int64(size)
-        table.dates[row] = date
+        if size >= 0 { table.sizes[row] = size }
+        if date != .min { table.dates[row] = date }
     }
 }

@@ -23,7 +23,7 @@ enum MessageFile {
                 throw SystemError("open", EFBIG, path: directory.child(name))
             }
             let bytes = try file.readAll(max: Limits.messageBytesMax)
-            if isCompressed(bytes) {
+            if isCompressed(bytes.span) {
                 guard let inflated = inflate(bytes) else {
                     let path = directory.child(name).quotedForLog
                     Log.error("event=unreadable-message path=\(path) reason=\"broken gzip\"")
@@ -48,7 +48,7 @@ enum MessageFile {
     }
 
     /// The magic number of gzip and its one method. No header field of a message begins so.
-    private static func isCompressed(_ bytes: [UInt8]) -> Bool {
+    static func isCompressed(_ bytes: Span<UInt8>) -> Bool {
         bytes.count > 18 && bytes[0] == 0x1F && bytes[1] == 0x8B && bytes[2] == 8
     }
 

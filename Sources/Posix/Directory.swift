@@ -75,6 +75,28 @@ package final class Directory: Sendable {
         return OwnedDescriptor(result)
     }
 
+    /// The same for a name with a NUL behind it, which must be its only one, without a copy of it.
+    package func openFollowingLinks(
+        terminated name: Span<UInt8>,
+        _ flags: CInt
+    ) throws(SystemError) -> OwnedDescriptor {
+        try Faults.check("openat")
+        precondition(name.count > 0 && name[name.count - 1] == 0, "a name without its NUL")
+        let result = unsafe name.withUnsafeBytes { bytes -> CInt in
+            guard let start = bytes.baseAddress else { return -1 }
+            return unsafe martlet_openat(
+                descriptor,
+                start.assumingMemoryBound(to: CChar.self),
+                flags | O_CLOEXEC,
+                0
+            )
+        }
+        guard result >= 0 else {
+            throw SystemError("openat", path: child(name.extracting(droppingLast: 1).array))
+        }
+        return OwnedDescriptor(result)
+    }
+
     /// Opens a new file of this directory's filesystem that has no name yet, for writing. It is gone
     /// when it is closed without `giveName`. Not every filesystem can do that (EOPNOTSUPP).
     package func openUnnamed(mode: UInt32 = 0o600) throws(SystemError) -> OwnedDescriptor {

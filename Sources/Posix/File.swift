@@ -47,6 +47,37 @@ extension OwnedDescriptor {
         if start == 0 { bytes = chunk } else { bytes.append(contentsOf: chunk) }
     }
 
+    /// Reads into a range of the room. Returns how many bytes came; fewer only at the end.
+    package borrowing func read(
+        at offset: Int,
+        into room: inout [UInt8],
+        _ range: Range<Int>
+    ) throws(SystemError) -> Int {
+        guard !range.isEmpty else { return 0 }
+        try Faults.check("pread")
+        let descriptor = raw
+        var bytes = room.mutableSpan
+        precondition(range.upperBound <= bytes.count, "no such room")
+        var filled = 0
+        var failure: SystemError?
+        unsafe bytes.withUnsafeMutableBufferPointer { room in
+            while filled < room.count {
+                let result = unsafe pread(
+                    descriptor,
+                    room.baseAddress.map { unsafe $0 + range.lowerBound + filled },
+                    range.count - filled,
+                    off_t(offset + filled)
+                )
+                if result < 0, errno == EINTR { continue }
+                if result < 0 { failure = SystemError("pread") }
+                if result <= 0 { break }
+                filled += result
+            }
+        }
+        if let failure { throw failure }
+        return filled
+    }
+
     /// The whole file, at most `max` bytes; EFBIG where it is larger.
     package borrowing func readAll(max: Int) throws(SystemError) -> [UInt8] {
         let size = try status().size
