@@ -179,6 +179,7 @@ extension Session {
             let inbox = try await open(.inbox)
             do throws(StoreError) {
                 try await store.create(newPath)
+                try await store.copyAnnotations(from: .inbox, to: newPath)
                 let target = try await store.open(newPath)
                 let uids = inbox.table.uids
                 _ = try await inbox.copy(uids, to: target)

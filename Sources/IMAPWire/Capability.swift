@@ -195,6 +195,9 @@ package struct CapabilityList: Hashable, Sendable {
             .acl,
             .rights,
             .listMyRights,
+            .metadata,
+            .listMetadata,
+            .language,
             .appendLimit(appendLimit),
         ])
     }

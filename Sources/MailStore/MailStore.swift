@@ -54,6 +54,9 @@ package final class MailStore {
     private let changes = Turnstile()
     private let subscribing = Turnstile()
     let stateChanges = Turnstile()
+    let annotationChanges = Turnstile()
+    /// Told which entries of which mailbox (nil: of the server) a session has changed.
+    package var annotationObservers: [ObjectIdentifier: (MailboxPath?, [[UInt8]]) -> Void] = [:]
     /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
     package let firstLogin = Turnstile()
     private var opening: [MailboxPath: Signal] = [:]

@@ -17,6 +17,7 @@ package enum StoreError: Error, Equatable {
     case overQuota
     /// `dovecot-acl` does not allow it.
     case noPermission
+    case annotation(AnnotationFile.Refusal)
     /// Another program holds the lock and does not give it back.
     case locked
     case tooManyKeywords
