@@ -41,6 +41,7 @@ let package = Package(
     targets: [
         // C
         .target(name: "CLinux"),
+        .target(name: "CLMDB", linkerSettings: [.linkedLibrary("lmdb")]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CPAM", pkgConfig: "pam", providers: [.apt(["libpam0g-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -59,7 +60,11 @@ let package = Package(
         layer("Maildir", on: ["Bytes", "Posix"]),
 
         // Store
-        layer("MailStore", on: ["Bytes", "Posix", "Maildir", "InternetMessage", "CZlib"]),
+        layer("MessageIndex", on: ["Bytes", "Posix", "CLMDB"]),
+        layer(
+            "MailStore",
+            on: ["Bytes", "Posix", "Maildir", "InternetMessage", "MessageIndex", "CZlib"]
+        ),
 
         // Engines
         layer(
@@ -75,7 +80,10 @@ let package = Package(
         process("martlet-tls", on: ["Bytes", "Posix", "Privsep", "TLS"]),
         process("martlet-login", on: ["Bytes", "Posix", "Privsep", "IMAPLogin"]),
         process("martlet-auth", on: ["Bytes", "Posix", "Privsep", "PAM"]),
-        process("martlet-user", on: ["Bytes", "Posix", "Privsep", "MailStore", "IMAPSession"]),
+        process(
+            "martlet-user",
+            on: ["Bytes", "Posix", "Privsep", "MessageIndex", "MailStore", "IMAPSession"]
+        ),
 
         // Benchmarks
         .executableTarget(
@@ -93,7 +101,8 @@ let package = Package(
         tests("IMAPWireTests", on: ["Bytes", "IMAPWire"]),
         tests("InternetMessageTests", on: ["Bytes", "InternetMessage"]),
         tests("MaildirTests", on: ["Bytes", "Posix", "Maildir"]),
-        tests("MailStoreTests", on: ["Bytes", "Posix", "Maildir", "MailStore"]),
+        tests("MessageIndexTests", on: ["Bytes", "Posix", "MessageIndex"]),
+        tests("MailStoreTests", on: ["Bytes", "Posix", "Maildir", "MessageIndex", "MailStore"]),
         tests(
             "IMAPSessionTests",
             on: ["Bytes", "Posix", "IMAPWire", "Maildir", "MailStore", "IMAPSession"]

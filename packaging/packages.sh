@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 # What a build needs, beside the Swift toolchain.
-build_packages=(libssl-dev libpam0g-dev zlib1g-dev pkg-config)
+build_packages=(libssl-dev libpam0g-dev zlib1g-dev liblmdb-dev pkg-config)
 
 # Runs a command as root: as it is, or through sudo.
 as_root() {

@@ -335,7 +335,7 @@ package final class LoginConversation {
     /// What can be had before login; `IDLE` and `ENABLE` are named because some clients, such as
     /// Python's imaplib, never ask again.
     private var capabilities: [UInt8] {
-        var text = [UInt8]("IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE")
+        var text = [UInt8]("IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE")
         if policy.offersTLS, connection.security == .plain { text += [UInt8](" STARTTLS") }
         text += allowsPasswords ? [UInt8](" AUTH=PLAIN AUTH=LOGIN") : [UInt8](" LOGINDISABLED")
         return text

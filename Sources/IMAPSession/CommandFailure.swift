@@ -8,6 +8,11 @@ package import MailStore
 package enum CommandFailure: Error {
     /// The client broke the grammar, or a rule that the grammar cannot say. BAD.
     case bad(StaticString)
+    /// A sequence number in UIDONLY mode. BAD.                                RFC 9586 §3
+    case uidRequired
+    /// Well formed and not possible in this state of the connection: the client does not know where it
+    /// is. BAD [CLIENTBUG].                                                  RFC 5530 §3
+    case clientBug(StaticString)
     /// Well formed but refused. NO.
     case refused(ResponseCode?, StaticString)
     /// The connection is gone.
@@ -32,7 +37,8 @@ package enum CommandFailure: Error {
             case .invalidKeyword: .refused(.cannot, "Keyword is not possible here")
             case .system, .maildir:
                 .refused(.unavailable, "Mailbox cannot be accessed now, see the server's log")
-            case .unreadableMessage: .refused(.serverBug, "Message cannot be read")
+            case .unreadableMessage:
+                .refused(.corruption, "Some of the messages are broken on disk")
             }
     }
 }

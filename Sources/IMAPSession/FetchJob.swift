@@ -132,12 +132,18 @@ extension FetchPlan {
                 isFirst: &isFirst,
                 to: &output
             )
+            let itemsStart = output.count
             result.hasUnknownEncoding = write(&message, isFirst: isFirst, to: &output)
+            if isFirst, output.count == itemsStart {
+                // All that was asked for has an unknown encoding: there is nothing to tell.
+                output.bytes.removeSubrange(start...)
+                break
+            }
             // A file name may tell a wrong size.
             guard wantsSize, message.size != told else { break }
             output.bytes.removeSubrange(start...)
         }
-        output.append(")\r\n")
+        if output.count > start { output.append(")\r\n") }
         result.size = Int64(message.size ?? -1)
         result.date = message.date
     }

@@ -12,15 +12,22 @@ struct FetchPlan: Sendable {
     private let items: [(item: FetchItem, fields: HeaderFieldSet?)]
     let isUTF8: Bool
     let wantsFlags: Bool
+    let wantsModseq: Bool
     let wantsUID: Bool
     let wantsDate: Bool
     let wantsSize: Bool
     let setsSeen: Bool
 
-    init(_ command: FetchCommand, isUTF8: Bool) {
+    init(_ command: FetchCommand, isUTF8: Bool, _ telling: SelectedMailbox.Telling = .init()) {
         self.isUTF8 = isUTF8
         wantsFlags = command.items.contains(.flags)
-        wantsUID = command.kind == .uid || command.items.contains(.uid)
+        // A client that knows CONDSTORE gets MODSEQ wherever it gets flags.
+        wantsModseq =
+            command.items.contains(.modSeq) || command.changedSince != nil
+            || telling.modseqs && wantsFlags
+        // UIDFETCH has the UID in front.                                     RFC 9586 §3.3
+        wantsUID =
+            command.items.contains(.uid) || command.kind == .uid && !telling.uidOnly
         wantsDate = command.items.contains(.internalDate)
         wantsSize = command.items.contains(.rfc822Size)
         setsSeen = command.items.contains(where: \.setsSeen)
@@ -41,6 +48,15 @@ struct FetchPlan: Sendable {
             }
         }
         self.items = items
+    }
+
+    /// Flags, as SELECT tells a client what it missed.                        RFC 7162 §3.2.5.1
+    init(changesFor telling: SelectedMailbox.Telling) {
+        self.init(
+            FetchCommand(kind: .uid, set: .saved, items: [.flags, .modSeq]),
+            isUTF8: false,
+            telling
+        )
     }
 
     /// Whether a message's file has to be read.
@@ -121,6 +137,12 @@ struct FetchPlan: Sendable {
         var hasUnknownEncoding = false
         var needsSpace = !isFirst
         for (item, fields) in items {
+            let (start, hadSpace) = (output.count, needsSpace)
+            func leaveOut() {
+                hasUnknownEncoding = true
+                output.bytes.removeSubrange(start...)
+                needsSpace = hadSpace
+            }
             if needsSpace { output.append(.space) }
             needsSpace = true
             switch item {
@@ -155,19 +177,12 @@ struct FetchPlan: Sendable {
                     appendSection(section, partial, fields, structure, headerEnd, span, to: &output)
                 }
             case .binary(let part, let partial, _):
-                output.append("BINARY", binaryPart: part, offset: partial?.offset)
-                output.append(.space)
-                if !appendBinary(part, partial, structure, span, to: &output) {
-                    hasUnknownEncoding = true
+                if !Self.appendBinary(part, partial, structure, span, to: &output) {
+                    leaveOut()
                 }
             case .binarySize(let part):
-                output.append("BINARY.SIZE", binaryPart: part)
-                output.append(.space)
-                if let decoded = Self.decoded(part, structure, span) {
-                    output.append(decimal: decoded.count)
-                } else {
-                    output.append(UInt8(ascii: "0"))
-                    hasUnknownEncoding = true
+                if !Self.appendBinarySize(part, structure, span, to: &output) {
+                    leaveOut()
                 }
             case .flags, .uid, .internalDate, .rfc822Size, .modSeq, .emailID, .threadID, .saveDate,
                 .preview:
@@ -212,7 +227,7 @@ struct FetchPlan: Sendable {
     }
 
     /// Where the text of a section is.
-    private enum Text {
+    enum Text {
         case none
         case range(Range<Int>)
         /// Put together, and with CRLF already.
@@ -258,12 +273,18 @@ struct FetchPlan: Sendable {
         let date: Int64
     }
 
-    func content(of section: SectionSpecifier, _ content: MessageContent) -> SectionContent {
+    /// Where the text of the plan's one section is.
+    func text(of section: SectionSpecifier, _ content: MessageContent) -> Text {
         let span = content.bytes.span
         let headerEnd = HeaderBlock.end(in: span)
         let structure = needsStructure ? MessageStructure.parse(span) : nil
+        return text(of: section, items[0].fields, structure, headerEnd, span)
+    }
+
+    func content(of section: SectionSpecifier, _ content: MessageContent) -> SectionContent {
+        let span = content.bytes.span
         var made: [UInt8]?
-        switch text(of: section, items[0].fields, structure, headerEnd, span) {
+        switch text(of: section, content) {
         case .none: break
         case .made(let text): made = text
         case .range(let range):
@@ -333,46 +354,5 @@ struct FetchPlan: Sendable {
         let count = min(Int(clamping: partial?.count ?? .max), text.count - start)
         output.append(literalHeader: count)
         output.appendLiteral(text.span.extracting(start..<(start + count)))
-    }
-
-    private static func decoded(
-        _ part: [UInt32],
-        _ structure: MessageStructure?,
-        _ span: Span<UInt8>
-    ) -> [UInt8]? {
-        guard let structure, let index = structure.part(at: part),
-            let range = structure.range(of: part, .whole),
-            let encoding = structure.transferEncoding(of: index, in: span)
-        else { return nil }
-        var buffer = ByteBuffer()
-        if part.isEmpty {
-            MessageText.appendCRLF(of: span, in: range, to: &buffer, keepsNUL: true)
-        } else {
-            encoding.decode(span, in: range, crlf: true, to: &buffer)
-        }
-        return buffer.bytes
-    }
-
-    private func appendBinary(
-        _ part: [UInt32],
-        _ partial: OctetRange?,
-        _ structure: MessageStructure?,
-        _ span: Span<UInt8>,
-        to output: inout ByteBuffer
-    ) -> Bool {
-        guard let decoded = Self.decoded(part, structure, span) else {
-            output.append("NIL")
-            return false
-        }
-        let start = min(Int(clamping: partial?.offset ?? 0), decoded.count)
-        let count = min(Int(clamping: partial?.count ?? .max), decoded.count - start)
-        let slice = decoded[start..<(start + count)]
-        if slice.contains(0) {
-            output.append(binaryLiteralHeader: count)
-        } else {
-            output.append(literalHeader: count)
-        }
-        output.append(slice)
-        return true
     }
 }

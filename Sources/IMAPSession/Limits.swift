@@ -15,6 +15,10 @@ package enum Limits {
     /// Input taken from the stream at once.
     static let inputBytesMax = 64 << 10
 
+    /// Messages in one APPEND. Alpine copies whole mailboxes in one command; each message waits in
+    /// tmp/ for the last one, and all are renamed under one taking of the lock.
+    static let appendMessagesMax = 10_000
+
     /// Octets of an uploaded message between two writes to the disk.
     static let uploadChunkBytes = 256 << 10
 
@@ -30,6 +34,10 @@ package enum Limits {
     /// Searches of one session that are kept up to date. Each is asked about each change, and keeps
     /// the UIDs of its result.
     static let searchContextCountMax = 16
+
+    /// Mailboxes that one session may have watched by NOTIFY: two inotify watches each, of which
+    /// the kernel gives a user some 8,000 on a small host.
+    static let notifyMailboxCountMax = 2_000
 
     /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
     static let multiSearchCountMax = 10_000
@@ -50,6 +58,9 @@ package enum Limits {
 
     /// Compressed input taken from the stream at once.
     static let compressedBytesMax = 16 << 10
+
+    /// Ranges in one VANISHED response: lines that clients can read.
+    static let vanishedRangesMax = 1_000
 
     /// Reads in a row that decompress to nothing, before others are let run.
     static let emptyReadsMax = 16

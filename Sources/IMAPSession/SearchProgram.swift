@@ -20,6 +20,7 @@ struct MessageFacts: Sendable {
     /// Nil where not looked up yet.
     var date: Int64?
     var size: Int64?
+    var modseq: UInt64
 }
 
 struct SearchProgram: Sendable {
@@ -44,6 +45,7 @@ struct SearchProgram: Sendable {
         case field([UInt8], SearchText)
         case body(SearchText)
         case text(SearchText)
+        case modseq(UInt64)
         case larger(Int64)
         case smaller(Int64)
     }
@@ -142,7 +144,8 @@ struct SearchProgram: Sendable {
             case .younger(let seconds):
                 needsDates = true
                 return .isOlder(WallTime.now.seconds - Int64(seconds), false)
-            case .uidAfter, .uidBefore, .saveDate, .saveDateSupported, .modSeq, .emailID, .threadID:
+            case .modSeq(let modseq): return .modseq(modseq.value)
+            case .uidAfter, .uidBefore, .saveDate, .saveDateSupported, .emailID, .threadID:
                 throw .bad("Search key is not offered by this server")
             }
         }
@@ -237,6 +240,7 @@ struct SearchProgram: Sendable {
                 day
             )
         case .isOlder(let time, let isOlder): return facts.date.map { ($0 <= time) == isOlder }
+        case .modseq(let modseq): return facts.modseq >= modseq
         case .larger(let size): return facts.size.map { $0 > size }
         case .smaller(let size): return facts.size.map { $0 < size }
         case .sentDate(let comparison, let day):

@@ -6,6 +6,16 @@ extension SearchReturn {
     /// Whether there is an ESEARCH response: SAVE alone is answered by nothing.   RFC 5182 §2.1
     var isAnswered: Bool { !save || min || max || count || all || partial != nil }
 
+    /// The part of what was found that the answer tells, for its MODSEQ.      RFC 4731 §3.2
+    func told(of indexes: [Int]) -> [Int] {
+        if all || count { return indexes }
+        var part: [Int] = []
+        if let partial { part += indexes[partial.indices(count: indexes.count)] }
+        if min, let first = indexes.first { part.append(first) }
+        if max, let last = indexes.last { part.append(last) }
+        return part
+    }
+
     /// What `$` stands for after a search with SAVE: all that was found; or with MIN, MAX or PARTIAL
     /// and neither ALL nor COUNT, what these name.            RFC 5182 §2.4, RFC 9394 §3.2 table 1
     ///

@@ -27,9 +27,22 @@ package final class SelectedMailbox: MailboxObserver {
     private(set) var recent: Set<UInt32> = []
     private var toldRecent = -1
     private var position = 0
+    /// All changes up to here were told, but for `pendingExpunges`.
     private var lastModseq: UInt64 = 0
     /// Expunged, and not told yet.
     private var pendingExpunges: Set<UInt32> = []
+    /// The first of their modseqs.
+    private var firstPendingModseq: UInt64 = .max
+    /// Whether what the session did itself is told as well: its command could not say it all.
+    var tellsOwnChanges = false
+    /// How changes are told.
+    var telling = Telling()
+    /// The HIGHESTMODSEQ that the client has for the mailbox now.              RFC 7162 §6
+    private(set) var believedModseq: UInt64 = 0
+    /// The largest MODSEQ in a FETCH response since the last tagged answer.
+    private(set) var seenModseq: UInt64 = 0
+    /// Whether the client was told to believe less than it had seen.
+    private(set) var isHeldBack = false
     /// The keywords that the client was told of.
     private var toldKeywords: [[UInt8]] = [] {
         didSet { if toldKeywords != oldValue { flagTexts = [:] } }
@@ -41,6 +54,10 @@ package final class SelectedMailbox: MailboxObserver {
     var contexts: [SearchContext] = []
     var touched: Set<UInt32> = []
     var arrived: Set<UInt32> = []
+    /// Whether `arrived` is asked for.
+    var tracksArrivals = false
+    /// Messages whose flags others changed, where these are not told now.
+    private var pendingFlags: Set<UInt32> = []
 
     init(
         _ mailbox: Mailbox,
@@ -98,6 +115,7 @@ package final class SelectedMailbox: MailboxObserver {
         announced = uids.count
         position = mailbox.log.end
         lastModseq = mailbox.highestModseq
+        believe(lastModseq)
         toldKeywords = keywordNames
         takeRecent(mailbox.unclaimedRecent)
         toldRecent = recent.count
@@ -116,37 +134,75 @@ package final class SelectedMailbox: MailboxObserver {
 
     // MARK: Reports
 
+    /// Up to where the client was told of every change.
+    var settledModseq: UInt64 {
+        pendingExpunges.isEmpty ? lastModseq : min(lastModseq, firstPendingModseq - 1)
+    }
+
+    /// No change that was told is newer.
+    var newestModseq: UInt64 { lastModseq }
+
+    /// The client has this for HIGHESTMODSEQ when the command is over.
+    func believe(_ modseq: UInt64, isHeldBack: Bool = false) {
+        believedModseq = modseq
+        seenModseq = 0
+        self.isHeldBack = isHeldBack
+    }
+
+    /// A MODSEQ was told.
+    func noteSeen(_ modseq: UInt64) { seenModseq = max(seenModseq, modseq) }
+
     /// Tells what happened since the last report.
     ///
     /// - Parameters:
     ///   - allowsExpunge: false while sequence numbers of a command in progress are in use.
     ///   - withUID: whether FETCH responses name the UID, as after UID commands.
-    func report(to output: inout ByteBuffer, allowsExpunge: Bool, withUID: Bool = false) {
-        guard isChanged || !pendingExpunges.isEmpty || announced != uids.count else { return }
-        isChanged = false
-        let flagged = catchUp()
-        if allowsExpunge { reportExpunges(to: &output) }
+    ///   - events: what is told at all; the rest waits until it is.
+    func report(
+        to output: inout ByteBuffer,
+        allowsExpunge: Bool,
+        withUID: Bool = false,
+        events: ReportedEvents = .all
+    ) {
+        guard
+            isChanged || !pendingExpunges.isEmpty || !pendingFlags.isEmpty
+                || announced != uids.count
+        else { return }
+        if events.isEmpty { return }
+        isChanged = events != .all
+        var flagged = catchUp()
+        if !pendingFlags.isEmpty || !events.contains(.flags) {
+            pendingFlags.formUnion(flagged)
+            flagged = []
+            if events.contains(.flags) { flagged = pendingFlags.sorted() }
+            if events.contains(.flags) { pendingFlags = [] }
+        }
+        if allowsExpunge, events.contains(.expunged) { reportExpunges(to: &output) }
+        guard events.contains(.new) else { return }
         let table = mailbox.table
         if let last = table.uids.last, last > uids.last ?? 0 {
             let first = table.firstRow(from: (uids.last ?? 0) + 1)
             uids.append(contentsOf: table.uids[first...])
-            if !contexts.isEmpty {
-                touched.formUnion(table.uids[first...])
-                arrived.formUnion(table.uids[first...])
-            }
+            if !contexts.isEmpty { touched.formUnion(table.uids[first...]) }
+            if tracksArrivals { arrived.formUnion(table.uids[first...]) }
         }
         reportCount(to: &output, allowsExpunge: allowsExpunge)
         reportKeywords(to: &output)
         for uid in flagged {
             guard let index = index(of: uid), let row = table.row(of: uid) else { continue }
-            output.appendFetch(UInt32(index + 1))
-            if withUID || revision == .rev2 {
+            appendFetch(index, uid, to: &output)
+            // RFC 7162 §3.2.4: with MODSEQ the UID.
+            if !telling.uidOnly, telling.modseqs || withUID || revision == .rev2 {
                 output.append("UID ")
                 output.append(decimal: uid)
                 output.append(.space)
             }
             output.append("FLAGS ")
             appendFlags(row, uid, to: &output)
+            if telling.modseqs {
+                output.append(.space)
+                appendModseq(table.modseqs[row], to: &output)
+            }
             output.append(")\r\n")
         }
         if allowsExpunge { mailbox.releaseGhosts() }
@@ -160,8 +216,11 @@ package final class SelectedMailbox: MailboxObserver {
             for entry in entries {
                 if !contexts.isEmpty, !entry.isExpunge { touched.insert(entry.uid) }
                 if entry.isExpunge {
-                    if index(of: entry.uid) != nil { pendingExpunges.insert(entry.uid) }
-                } else if entry.source != source, seen.insert(entry.uid).inserted {
+                    guard index(of: entry.uid) != nil else { continue }
+                    pendingExpunges.insert(entry.uid)
+                    firstPendingModseq = min(firstPendingModseq, entry.modseq)
+                } else if entry.source != source || tellsOwnChanges, seen.insert(entry.uid).inserted
+                {
                     flagged.append(entry.uid)
                 }
             }
@@ -175,9 +234,11 @@ package final class SelectedMailbox: MailboxObserver {
                     if table.modseqs[row] > lastModseq { flagged.append(uid) }
                 } else {
                     pendingExpunges.insert(uid)
+                    firstPendingModseq = min(firstPendingModseq, lastModseq + 1)
                 }
             }
         }
+        tellsOwnChanges = false
         position = mailbox.log.end
         lastModseq = mailbox.highestModseq
         if !contexts.isEmpty { touched.formUnion(flagged) }
@@ -189,9 +250,14 @@ package final class SelectedMailbox: MailboxObserver {
         if !contexts.isEmpty { reportRemovals(of: pendingExpunges, to: &output) }
         var kept: [UInt32] = []
         kept.reserveCapacity(uids.count)
+        var vanished = RangeBuilder()
         for uid in uids {
             if pendingExpunges.contains(uid) {
-                output.append(untagged: UInt32(kept.count + 1), "EXPUNGE")
+                if telling.vanished {
+                    vanished.add(uid)
+                } else {
+                    output.append(untagged: UInt32(kept.count + 1), "EXPUNGE")
+                }
                 recent.remove(uid)
             } else {
                 kept.append(uid)
@@ -200,10 +266,19 @@ package final class SelectedMailbox: MailboxObserver {
         announced -= uids.count - kept.count
         uids = kept
         pendingExpunges = []
+        firstPendingModseq = .max
+        for start in stride(from: 0, to: vanished.ranges.count, by: Limits.vanishedRangesMax) {
+            let line = vanished.ranges[start...].prefix(Limits.vanishedRangesMax)
+            output.append(vanished: Array(line), isEarlier: false)
+        }
     }
 
     private func reportCount(to output: inout ByteBuffer, allowsExpunge: Bool) {
-        let total = uids.count + mailbox.arrivalCount
+        // A message without a UID could not be said to have vanished, so none is announced.
+        let withoutUID =
+            telling.vanished
+            ? min(mailbox.arrivalCount, announced - uids.count) : mailbox.arrivalCount
+        let total = uids.count + max(withoutUID, 0)
         if total > announced {
             announced = total
             output.append(untagged: UInt32(total), "EXISTS")

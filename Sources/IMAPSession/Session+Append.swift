@@ -4,143 +4,297 @@ import Maildir
 import MailStore
 import Posix
 
-//  APPEND                                                                    RFC 9051 §6.3.12
+//  APPEND and REPLACE                                    RFC 9051 §6.3.12, RFC 3502, RFC 4469, RFC 8508
 //
-//  The message goes to a file in the target's tmp/ as it comes; memory holds one chunk. What can be
+//  A message goes to a file in the target's tmp/ as it comes; memory holds one chunk. What can be
 //  refused is refused before the client sends it: the mailbox that does not exist, the size. A
 //  literal that comes without being asked for (`{n+}`) is taken from the stream all the same, so that
 //  the commands behind it are found.
+//
+//  The messages of one command come in together or not at all: they are staged one by one, and
+//  admitted with one writing of the uidlist when the command has ended without a fault. REPLACE
+//  removes the old message only after the new one is durable, so a crash between leaves both.
+//
+//  RFC 6855 §4 wants 8-bit headers refused from sessions without UTF8=ACCEPT. They are taken: old
+//  mail has them, and who moves it here from another server would lose it.
 
 extension Session {
     enum AppendStep {
-        /// The literal is the mailbox's name: frame on, and come again.
+        /// The literal is a mailbox's name or a URL: frame on, and come again.
         case needsBuffering
         case handled
         case closed
     }
 
-    /// Called at a literal of an APPEND; sees the command through to its end.
-    func append(_ header: LiteralHeader, _ count: Int) async -> AppendStep {
+    /// The messages of one command on their way in.
+    struct Upload {
+        struct Message {
+            let staged: StagedMessage
+            let flags: [Flag]
+            let date: InternalDate?
+            /// Octets in the form of the wire.
+            var octets = 0
+        }
+
+        let command: Command
+        let target: Mailbox
+        /// The UID of the message that goes, of REPLACE.
+        let replaced: UInt32?
+        /// The last one is being written.
+        var messages: [Message] = []
+        /// Why an octet could not be kept.
+        var failure: CommandFailure?
+    }
+
+    /// The rest of an input line: up to a literal, or to the end of the command.
+    struct Piece {
+        let count: Int
+        /// Nil where the command ends.
+        let header: LiteralHeader?
+    }
+
+    /// Called where an APPEND or REPLACE has come up to a literal or its end; sees the command
+    /// through to its end.
+    func append(_ first: Piece) async -> AppendStep {
         var grammar = AppendGrammar()
-        let events: [AppendGrammar.Event]
-        let bytes = input
-        do throws(SyntaxError) {
-            switch try grammar.parse(bytes.span.extracting(consumed..<(consumed + count))) {
-            case .needsLiteral: return .needsBuffering
-            case .events(let parsed): events = parsed
+        var upload: Upload?
+        var piece = first
+        var isFirst = true
+        let command = input
+        defer { running = nil }
+        let tag = Grammar.tag(of: command.span.extracting(consumed..<(consumed + first.count)))
+        while true {
+            let bytes = input
+            let result: AppendGrammar.Result
+            do throws(SyntaxError) {
+                result = try grammar.parse(
+                    bytes.span.extracting(consumed..<(consumed + piece.count))
+                )
+            } catch {
+                badCommands += 1
+                output.append(error)
+                drop(piece)
+                await discard(upload)
+                return .handled
+            }
+            do throws(CommandFailure) {
+                switch result {
+                case .needsLiteral where isFirst: return .needsBuffering
+                case .needsLiteral: try await buffer(piece)
+                case .events(let events):
+                    if let completion = try await take(events, piece, &upload) {
+                        badCommands = 0
+                        try await report(upload)
+                        let highest = highestModseqCode(hasRoom: completion.code == nil)
+                        let code = completion.code ?? highest
+                        output.append(tagged: tag ?? [], .ok, code, completion.text)
+                        return .handled
+                    }
+                }
+                isFirst = false
+                piece = try await nextPiece()
+            } catch {
+                await discard(upload)
+                if case .closed = error { return .closed }
+                if case .bad = error { badCommands += 1 } else { badCommands = 0 }
+                try? await report(upload)
+                _ = highestModseqCode(hasRoom: false)
+                answer(error, tag ?? [])
+                return .handled
+            }
+        }
+    }
+
+    private func report(_ upload: Upload?) async throws(CommandFailure) {
+        guard let upload else { return }
+        try await report(after: upload.command.body)
+    }
+
+    private func discard(_ upload: Upload?) async {
+        guard let upload else { return }
+        await upload.target.discard(upload.messages.map(\.staged))
+    }
+
+    /// Ends the command here. What is still to come of it is discarded as it comes.
+    private func drop(_ piece: Piece) {
+        if piece.header != nil { framer.refuseLiteral() }
+        consume(piece.count)
+    }
+
+    // MARK: Pieces
+
+    private func nextPiece() async throws(CommandFailure) -> Piece {
+        while true {
+            let bytes = input
+            switch framer.next(bytes.span.extracting(consumed..<bytes.count)) {
+            case .needsMore:
+                try await fill()
+                if isEnding { throw .closed }
+            case .command(let count): return Piece(count: count, header: nil)
+            case .literal(let header, let count): return Piece(count: count, header: header)
+            case .refused(_, let count):
+                consume(count)
+                throw .bad("Command is too long")
+            case .discard(let count): consume(count)
+            }
+        }
+    }
+
+    /// Has the literal of a URL come in with its line.
+    private func buffer(_ piece: Piece) async throws(CommandFailure) {
+        guard let header = piece.header else { throw .bad("Expected a literal") }
+        guard framer.bufferLiteral() == nil else {
+            consume(piece.count)
+            throw .bad("Literal is too large")
+        }
+        if header.isSynchronizing { output.append(continuation: "OK") }
+    }
+
+    /// Does what a piece says; the input behind it, and its literal, is consumed on return. Returns
+    /// what the command came to where it has ended.
+    private func take(
+        _ events: [AppendGrammar.Event],
+        _ piece: Piece,
+        _ upload: inout Upload?
+    ) async throws(CommandFailure) -> Completion? {
+        var isStreamed = false
+        do throws(CommandFailure) {
+            if let failure = upload?.failure { throw failure }
+            for event in events {
+                switch event {
+                case .command(let command):
+                    noteStart(of: command)
+                    upload = try await begin(command)
+                case .beginMessage(let flags, let date, let kind):
+                    try await beginMessage(flags, date, kind, piece.header, &upload)
+                case .url(let url): try await appendPart(url, &upload)
+                case .literal(let header):
+                    try await check(header, events, upload)
+                    isStreamed = true
+                    try await stream(header, piece, &upload)
+                case .endMessage: try await endMessage(upload)
+                case .end:
+                    let completion = try await admit(upload)
+                    consume(piece.count)
+                    return completion
+                }
             }
         } catch {
-            badCommands += 1
-            output.append(error)
-            framer.refuseLiteral()
-            consume(count)
-            return .handled
-        }
-        guard case .command(let command)? = events.first else { return .needsBuffering }
-        noteStart(of: command)
-        defer { running = nil }
-        do throws(CommandFailure) {
-            let completion = try await append(command, events, header, count, &grammar)
-            try await report(after: command.body)
-            output.append(tagged: command.tag, .ok, completion.code, completion.text)
-        } catch {
-            if case .closed = error { return .closed }
-            try? await report(after: command.body)
-            answer(error, command.tag)
-        }
-        return .handled
-    }
-
-    private func append(
-        _ command: Command,
-        _ events: [AppendGrammar.Event],
-        _ header: LiteralHeader,
-        _ count: Int,
-        _ grammar: inout AppendGrammar
-    ) async throws(CommandFailure) -> Completion {
-        let upload: Upload
-        do throws(CommandFailure) {
-            upload = try await beginUpload(command, events, header)
-        } catch {
-            framer.refuseLiteral()
-            consume(count)
+            if !isStreamed { drop(piece) }
             throw error
         }
-        framer.streamLiteral()
-        consume(count)
-        if header.isSynchronizing {
-            output.append(continuation: "OK")
-            try await flush()
-        }
-        do throws(CommandFailure) {
-            let failure = try await receive(header.count, upload)
-            try await endOfAppend(&grammar)
-            if let failure { throw failure }
-            return try await finish(upload)
-        } catch {
-            await upload.mailbox.discard(upload.staged)
-            throw error
+        return nil
+    }
+
+    // MARK: Messages
+
+    /// Checks what can be checked before the first message comes.
+    private func begin(_ command: Command) async throws(CommandFailure) -> Upload {
+        isUIDCommand = command.body.isUIDForm
+        try checkState(for: command.body)
+        switch command.body {
+        case .append(let name):
+            return Upload(command: command, target: try await target(name), replaced: nil)
+        case .replace(let kind, let message, let name):
+            let view = try await settledView()
+            let set = SequenceSet.ranges([SetRange(first: message, last: message)])
+            guard let uid = try uids(set, kind, view).first else {
+                throw .refused(.nonexistent, "No such message")
+            }
+            return Upload(command: command, target: try await target(name), replaced: uid)
+        default: throw .bad("Expected APPEND or REPLACE")
         }
     }
 
-    private struct Upload {
-        var mailbox: Mailbox
-        var staged: StagedMessage
-        var flags: [Flag]
-        var date: InternalDate?
-    }
-
-    /// Checks what can be checked before the message comes.
-    private func beginUpload(
-        _ command: Command,
-        _ events: [AppendGrammar.Event],
-        _ header: LiteralHeader
-    ) async throws(CommandFailure) -> Upload {
-        guard case .append(let name) = command.body,
-            case .beginMessage(let flags, let date, let kind)? = events.dropFirst().first,
-            case .literal? = events.dropFirst(2).first, events.count == 3
-        else { throw .bad("Form of APPEND is not offered by this server") }
-        switch kind {
-        case .plain:
-            if header.isBinary { throw .bad("Binary literals are not offered by this server") }
-        case .utf8:
-            guard acceptsUTF8 else { throw .bad("UTF8=ACCEPT is not enabled") }
-        case .catenate: throw .bad("CATENATE is not offered by this server")
-        }
-        guard header.count > 0 else { throw .refused(.cannot, "Message is empty") }
-        guard header.count <= Limits.appendBytesMax else {
-            throw .refused(.tooBig, "Message is too large")
-        }
-        let mailbox: Mailbox
-        do throws(CommandFailure) {
-            mailbox = try await open(try path(name), needing: .insert)
-        } catch {
+    private func target(_ name: MailboxName) async throws(CommandFailure) -> Mailbox {
+        do throws(CommandFailure) { return try await open(try path(name), needing: .insert) } catch {
             if case .refused(.nonexistent, _) = error {
                 throw .refused(.tryCreate, "No such mailbox")
             }
             throw error
         }
+    }
+
+    private func beginMessage(
+        _ flags: [Flag],
+        _ date: InternalDate?,
+        _ kind: AppendGrammar.MessageKind,
+        _ header: LiteralHeader?,
+        _ upload: inout Upload?
+    ) async throws(CommandFailure) {
+        guard let target = upload?.target, let count = upload?.messages.count else { return }
+        switch kind {
+        case .plain, .catenate: break
+        case .utf8: guard acceptsUTF8 else { throw .bad("UTF8=ACCEPT is not enabled") }
+        }
+        guard count < appendMessagesMax else {
+            throw .refused(.limit, "Too many messages in one command")
+        }
+        let isBinary = kind != .catenate && header?.isBinary == true
         do throws(StoreError) {
-            try await store.checkRoom(bytes: header.count)
-            return Upload(
-                mailbox: mailbox,
-                staged: try await mailbox.stage(),
-                flags: flags,
-                date: date
-            )
+            let staged = try await target.stage(isBinary: isBinary)
+            upload?.messages.append(Upload.Message(staged: staged, flags: flags, date: date))
         } catch {
             throw CommandFailure(error)
         }
     }
 
-    /// Takes the octets of the literal from the stream. Returns why they could not be kept, when
+    /// Whether the literal may come. An empty one as the whole message calls the command off.
+    ///                                                                        RFC 3502 §3
+    private func check(
+        _ header: LiteralHeader,
+        _ events: [AppendGrammar.Event],
+        _ upload: Upload?
+    ) async throws(CommandFailure) {
+        let octets = upload?.messages.last?.octets ?? 0
+        guard header.count <= Limits.appendBytesMax - octets else {
+            throw .refused(.tooBig, "Message is too large")
+        }
+        if header.count == 0, case .beginMessage(_, _, let kind)? = events.dropLast().last,
+            kind != .catenate
+        {
+            throw .refused(.cannot, "Message is empty")
+        }
+        try await checkRoom(for: header.count, upload)
+    }
+
+    /// Whether the quota has room for so many octets beside those that have come. What is replaced
+    /// makes room.                                                            RFC 8508 §3.4
+    func checkRoom(for octets: Int, _ upload: Upload?) async throws(CommandFailure) {
+        guard let upload else { return }
+        var bytes = upload.messages.reduce(octets) { $0 + $1.octets }
+        var count = upload.messages.count
+        if let replaced = upload.replaced {
+            bytes -= selected?.mailbox.storedSize(replaced) ?? 0
+            count -= 1
+        }
+        guard bytes > 0 || count > 0 else { return }
+        do throws(StoreError) { try await store.checkRoom(bytes: bytes, messages: count) } catch {
+            throw CommandFailure(error)
+        }
+    }
+
+    private func stream(
+        _ header: LiteralHeader,
+        _ piece: Piece,
+        _ upload: inout Upload?
+    ) async throws(CommandFailure) {
+        framer.streamLiteral()
+        consume(piece.count)
+        if header.isSynchronizing {
+            output.append(continuation: "OK")
+            try await flush()
+        }
+        try await receive(header.count, &upload)
+    }
+
+    /// Takes the octets of the literal from the stream. Where they cannot be kept, that is told when
     /// all of them have come.
-    private func receive(
-        _ count: Int,
-        _ upload: Upload
-    ) async throws(CommandFailure) -> CommandFailure? {
+    private func receive(_ count: Int, _ upload: inout Upload?) async throws(CommandFailure) {
+        guard let target = upload?.target, let staged = upload?.messages.last?.staged else {
+            return
+        }
         var left = count
-        var failure: CommandFailure?
         var chunk: [UInt8] = []
         while left > 0 {
             if consumed == input.count {
@@ -152,72 +306,73 @@ extension Session {
             consume(taken)
             left -= taken
             guard left == 0 || chunk.count >= Limits.uploadChunkBytes else { continue }
-            if failure == nil {
-                do throws(StoreError) {
-                    try await upload.mailbox.write(chunk, to: upload.staged)
-                } catch {
-                    failure = CommandFailure(error)
+            if upload?.failure == nil {
+                do throws(StoreError) { try await target.write(chunk, to: staged) } catch {
+                    upload?.failure = CommandFailure(error)
                 }
             }
             chunk.removeAll(keepingCapacity: true)
         }
-        return failure
+        let last = (upload?.messages.count ?? 0) - 1
+        upload?.messages[last].octets += count
     }
 
-    /// The rest of the line behind the literal.
-    private func endOfAppend(_ grammar: inout AppendGrammar) async throws(CommandFailure) {
-        while true {
-            let bytes = input
-            switch framer.next(bytes.span.extracting(consumed..<bytes.count)) {
-            case .needsMore:
-                try await fill()
-                if isEnding { throw .closed }
-            case .command(let count):
-                let result: AppendGrammar.Result
-                do throws(SyntaxError) {
-                    result = try grammar.parse(
-                        bytes.span.extracting(consumed..<(consumed + count))
-                    )
-                } catch {
-                    consume(count)
-                    throw .bad("Expected the end of APPEND")
-                }
-                consume(count)
-                guard case .events(let events) = result, events == [.endMessage, .end] else {
-                    throw .bad("Expected the end of APPEND")
-                }
-                return
-            case .literal(_, let count):
-                // A second message: MULTIAPPEND.
-                framer.refuseLiteral()
-                consume(count)
-                throw .bad("MULTIAPPEND is not offered by this server")
-            case .refused(_, let count):
-                consume(count)
-                throw .bad("Expected the end of APPEND")
-            case .discard(let count): consume(count)
-            }
-        }
-    }
-
-    private func finish(_ upload: Upload) async throws(CommandFailure) -> Completion {
-        let (system, keywords) = Self.split(upload.flags)
+    private func endMessage(_ upload: Upload?) async throws(CommandFailure) {
+        guard let upload, let message = upload.messages.last else { return }
+        guard message.octets > 0 else { throw .refused(.cannot, "Message is empty") }
         do throws(StoreError) {
-            try await upload.mailbox.finish(
-                upload.staged,
-                date: upload.date.map { WallTime(seconds: $0.unixSeconds) }
-            )
-            let uid = try await upload.mailbox.admit(
-                upload.staged,
-                flags: system,
-                keywords: keywords
-            )
-            return Completion(
-                "Appended",
-                .appendUID(UIDValidity(upload.mailbox.uidValidity), [uid...uid])
+            try await upload.target.finish(
+                message.staged,
+                date: message.date.map { WallTime(seconds: $0.unixSeconds) }
             )
         } catch {
             throw CommandFailure(error)
         }
+    }
+
+    // MARK: The end
+
+    private func admit(_ upload: Upload?) async throws(CommandFailure) -> Completion {
+        guard let upload else { throw .bad("Expected a message") }
+        if let replaced = upload.replaced {
+            // It went while the new one came: there is nothing to replace.
+            guard selected?.mailbox.table.row(of: replaced) != nil else {
+                throw .refused(.expungeIssued, "The message no longer exists")
+            }
+        }
+        let entries = upload.messages.map { message in
+            let (system, keywords) = Self.split(message.flags)
+            return StagedAdmission(message.staged, flags: system, keywords: keywords)
+        }
+        let uids: [UInt32]
+        do throws(StoreError) { uids = try await upload.target.admit(entries) } catch {
+            throw CommandFailure(error)
+        }
+        let code = ResponseCode.appendUID(
+            UIDValidity(upload.target.uidValidity),
+            RangeBuilder(uids).ranges
+        )
+        guard let replaced = upload.replaced else { return Completion("Appended", code) }
+        try await remove(replaced, for: uids, in: upload.target)
+        output.append(untagged: .ok, code, "Replacement is ready")
+        return Completion("Replaced")
+    }
+
+    /// Removes the message that was replaced. Where it cannot go, its replacement goes again.
+    private func remove(
+        _ replaced: UInt32,
+        for uids: [UInt32],
+        in target: Mailbox
+    ) async throws(CommandFailure) {
+        guard let view = selected else { return }
+        let failure: StoreError?
+        do throws(StoreError) {
+            failure = try await view.mailbox.expunge([replaced], source: source, by: view).failure
+        } catch {
+            failure = error
+        }
+        guard let failure else { return }
+        _ = try? await target.expunge(uids, source: source)
+        throw CommandFailure(failure)
     }
 }

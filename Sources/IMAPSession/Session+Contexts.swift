@@ -62,10 +62,25 @@ extension Session {
 
     /// What happened in the selected mailbox since it was last told, at the one place where that may
     /// be.
-    func tellChanges(allowsExpunge: Bool, withUID: Bool) async throws(CommandFailure) {
+    ///
+    /// - Parameter expunged: whether expunges are what the client's own command asked for: these
+    ///   are told whatever NOTIFY says.
+    func tellChanges(
+        allowsExpunge: Bool,
+        withUID: Bool,
+        expunged: Bool = false
+    ) async throws(CommandFailure) {
         guard let selected, !selected.mailbox.isGone else { return }
-        selected.report(to: &output, allowsExpunge: allowsExpunge, withUID: withUID)
-        guard !selected.touched.isEmpty else { return }
+        var events = notifier?.selected ?? .all
+        if expunged { events.insert(.expunged) }
+        selected.tracksArrivals = !selected.contexts.isEmpty || notifier?.items.isEmpty == false
+        selected.report(
+            to: &output,
+            allowsExpunge: allowsExpunge,
+            withUID: withUID,
+            events: events
+        )
+        if selected.touched.isEmpty && selected.arrived.isEmpty { return }
         try await tellContexts(selected)
     }
 
@@ -82,6 +97,9 @@ extension Session {
         }
         var responses: [(response: ESearchResponse, mode: TextMode)] = []
         var wanted: [UInt32: [FetchItem]] = [:]
+        if let notifier, !notifier.items.isEmpty {
+            for uid in arrived { wanted[uid] = notifier.items }
+        }
         for position in view.contexts.indices {
             let context = view.contexts[position]
             let program = try program(context.key, context.charset, view, isStrict: false)

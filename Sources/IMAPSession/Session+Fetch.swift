@@ -15,13 +15,14 @@ extension Session {
         for item in command.items where !isOffered(item) {
             throw .bad("Fetch item is not offered by this server")
         }
-        guard command.changedSince == nil, !command.vanished else {
-            throw .bad("Fetch modifier is not offered by this server")
-        }
         let view = try await settledView()
         view.reportKeywords(to: &output)
-        let plan = FetchPlan(command, isUTF8: isUTF8)
+        let plan = FetchPlan(command, isUTF8: isUTF8, view.telling)
         var ranges = try indexes(command.set, command.kind, view)
+        if let since = command.changedSince?.value {
+            if command.vanished { try await appendVanished(since: since, command.set, view) }
+            ranges = changed(since: since, in: ranges, view)
+        }
         if let partial = command.partial { ranges = partial.window(on: ranges) }
         let setsSeen = plan.setsSeen && !view.isReadOnly
         var state = FetchState()
@@ -54,7 +55,7 @@ extension Session {
     ) async -> MessageContent? {
         do throws(StoreError) { return try await mailbox.read(uid) } catch {
             let failure: CommandFailure =
-                error == .messageGone
+                error == .messageGone || error == .unreadableMessage
                 ? CommandFailure(error)
                 : .refused(
                     .unavailable,
@@ -66,6 +67,16 @@ extension Session {
     }
 
     // MARK: From memory
+
+    /// For plans that need no content.
+    func fetchSummary(
+        _ range: Range<Int>,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox
+    ) async throws(CommandFailure) {
+        var state = FetchState()
+        try await fetchSummary(range, plan, view, &state)
+    }
 
     private func fetchSummary(
         _ range: Range<Int>,
@@ -106,6 +117,7 @@ extension Session {
         defer { swap(&buffer, &output) }
         let uids = view.uids
         var writer = SummaryWriter(plan, view)
+        defer { view.noteSeen(writer.largestModseq) }
         for index in range {
             guard let row = writer.row(of: uids[index]) else { return (index, uids[index]) }
             _ = writer.append(index, uids[index], row, to: &buffer)
@@ -125,13 +137,18 @@ extension Session {
     ) async throws(CommandFailure) {
         guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
-        output.appendFetch(UInt32(index + 1))
+        view.appendFetch(index, uid, to: &output)
         var items = ByteBuffer()
         if plan.wantsUID {
             items.append(" UID ")
             items.append(decimal: uid)
         }
         if plan.wantsFlags { items.append(" FLAGS (\\Deleted)") }
+        if plan.wantsModseq {
+            // Its expunge is newer, and comes.
+            items.append(.space)
+            view.appendModseq(view.newestModseq, to: &items)
+        }
         if plan.wantsDate {
             items.append(" INTERNALDATE ")
             items.append(date: InternalDate(unixSeconds: rendered.date, zoneMinutes: 0))
@@ -208,6 +225,7 @@ extension Session {
         batch.messages.reserveCapacity(indexes.count)
         batch.beginnings.bytes.reserveCapacity(indexes.count * 64)
         var writer = SummaryWriter(plan, view)
+        defer { view.noteSeen(writer.largestModseq) }
         for index in indexes {
             var message = FetchBatch.Message(end: 0, isBare: true, size: -1, date: .min)
             if let row = writer.row(of: uids[index]) {
@@ -215,7 +233,7 @@ extension Session {
                     index,
                     uids[index],
                     row,
-                    addsFlags: !plan.wantsFlags && changed.contains(uids[index]),
+                    isChanged: changed.contains(uids[index]),
                     to: &batch.beginnings
                 )
                 (message.size, message.date) = writer.sizeAndDate(row)
@@ -265,6 +283,8 @@ extension Session {
         _ state: inout FetchState
     ) async throws(CommandFailure) {
         let uid = view.uids[index]
+        // Whether this command set \Seen is not known here.
+        if plan.setsSeen { view.tellsOwnChanges = true }
         guard let content = await read(uid, view.mailbox, &state) else { return }
         try await append(plan.render(content), index, false, plan, view, &state)
     }
@@ -272,7 +292,7 @@ extension Session {
     private func append(
         _ rendered: FetchPlan.Rendered,
         _ index: Int,
-        _ addsFlags: Bool,
+        _ isChanged: Bool,
         _ plan: FetchPlan,
         _ view: SelectedMailbox,
         _ state: inout FetchState
@@ -285,7 +305,12 @@ extension Session {
         }
         if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
         view.reportKeywords(to: &output)
-        let isFirst = writer.append(index, uid, row, addsFlags: addsFlags, to: &output)
+        let start = output.count
+        let isFirst = writer.append(index, uid, row, isChanged: isChanged, to: &output)
+        view.noteSeen(writer.largestModseq)
+        if isFirst, rendered.bytes.isEmpty {
+            return output.bytes.removeSubrange(start...)
+        }
         output.append(isFirst ? rendered.bytes.dropFirst() : rendered.bytes[...])
         output.append(")\r\n")
         try await flushIfLarge()
@@ -306,8 +331,7 @@ extension Session {
         guard let rendered = await piece(view.uids[index], plan, view.mailbox) else {
             return try await fetchSingly(index, plan, view, &state)
         }
-        let addsFlags = !plan.wantsFlags && !changed.isEmpty
-        try await append(rendered, index, addsFlags, plan, view, &state)
+        try await append(rendered, index, !changed.isEmpty, plan, view, &state)
         progress.done += 1
     }
 
@@ -343,7 +367,11 @@ extension Session {
         let delta = FlagsDelta(mode: .add, system: .seen, keywords: [])
         // A mailbox that cannot be written to can still be read.
         let outcomes = try? await view.mailbox.store(unseen, delta, source: source)
-        guard let outcomes else { return [] }
+        guard let outcomes else {
+            // Some may have it all the same.
+            view.tellsOwnChanges = true
+            return []
+        }
         return Set(zip(unseen, outcomes).filter { $0.1 == .changed }.map(\.0))
     }
 }
@@ -357,7 +385,7 @@ extension Session {
     ) async throws(CommandFailure) {
         if range.isEmpty || items.isEmpty { return }
         let command = FetchCommand(kind: .sequenceNumber, set: .ranges([]), items: items)
-        let plan = FetchPlan(command, isUTF8: isUTF8)
+        let plan = FetchPlan(command, isUTF8: isUTF8, view.telling)
         var state = FetchState()
         if plan.needsContent {
             try await fetchContent(range, plan, false, view, &state)
@@ -371,9 +399,9 @@ extension Session {
     func isOffered(_ item: FetchItem) -> Bool {
         switch item {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
-            .rfc822Text, .rfc822Size, .bodySection:
+            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize, .modSeq:
             true
-        case .binary, .binarySize, .modSeq, .emailID, .threadID, .saveDate, .preview: false
+        case .emailID, .threadID, .saveDate, .preview: false
         }
     }
 }

@@ -125,8 +125,37 @@ extension Session {
     }
 
     /// `* LIST` for a mailbox that exists, as SELECT answers it in rev2.       RFC 9051 §6.3.2
-    func appendListed(_ path: MailboxPath) async throws(CommandFailure) {
-        let response = try await listing { $0.line(of: path) }
+    ///
+    /// - Parameter supplied: the client's name for it: told as OLDNAME where it is not normalized.
+    func appendListed(
+        _ path: MailboxPath,
+        supplied: MailboxName
+    ) async throws(CommandFailure) {
+        var response = try await listing { $0.line(of: path) }
+        response.oldName = oldName(supplied, path)
+        output.append("LIST", response, mode)
+    }
+
+    /// The name that a client gave to a mailbox, where it is not the mailbox's name.
+    ///                                                                       RFC 9051 §6.3.9.7
+    func oldName(_ supplied: MailboxName, _ path: MailboxPath) -> [UInt8]? {
+        let separator = store.naming.separator
+        guard var name = supplied.decoded(isUTF8: isUTF8, separator: separator) else { return nil }
+        if name.count > 1, name.last == separator { name.removeLast() }
+        let normalized = UTF8Text.normalized(name)
+        return normalized == name ? nil : name
+    }
+
+    /// In rev2: tells which mailbox was made, renamed to or deleted where its name is another than the
+    /// client's.
+    func appendNormalized(_ supplied: MailboxName, _ path: MailboxPath, isGone: Bool = false) {
+        guard revision == .rev2, let oldName = oldName(supplied, path) else { return }
+        var response = ListResponse(
+            attributes: isGone ? [.nonExistent] : [],
+            separator: store.naming.separator,
+            name: store.naming.name(of: path)
+        )
+        response.oldName = oldName
         output.append("LIST", response, mode)
     }
 
@@ -183,6 +212,6 @@ extension Session {
         guard let decoded = joined.decoded(isUTF8: isUTF8, separator: separator) else {
             return ListPattern([0], separator: separator)
         }
-        return ListPattern(decoded, separator: separator)
+        return ListPattern(UTF8Text.normalized(decoded), separator: separator)
     }
 }

@@ -49,13 +49,13 @@ extension Session {
     //
     //  A failed SELECT leaves no mailbox selected.
     func select(_ command: SelectCommand) async throws(CommandFailure) -> Completion {
+        if command.condStore { sync.condStore = true }
         if let view = selected {
             view.close()
             selected = nil
             output.append(untagged: .ok, .closed, "Previous mailbox closed")
         }
         saved = []
-        if command.quickResync != nil { throw .bad("QRESYNC is not offered by this server") }
         let mailbox = try await open(try path(command.mailbox), needing: .read)
         let isReadOnly = command.isReadOnly || !mailbox.rights.allowChanges
         let view = SelectedMailbox(
@@ -64,7 +64,7 @@ extension Session {
             revision: revision,
             source: source
         ) { [weak self] in
-            guard let self, self.isIdling else { return }
+            guard let self, self.isIdling || self.notifier?.listens == true else { return }
             self.stream.interrupt()
         }
         do throws(StoreError) {
@@ -74,19 +74,23 @@ extension Session {
             view.close()
             throw CommandFailure(error)
         }
+        view.telling = await telling()
         view.takeIn()
         selected = view
         view.appendFlagLists(to: &output)
         output.append(untagged: UInt32(view.uids.count), "EXISTS")
         if revision == .rev1 {
             output.append(untagged: UInt32(view.recent.count), "RECENT")
-            if let unseen = firstUnseen(view) {
+            // A sequence number, which RFC 9586 §3 forbids.
+            if !sync.uidOnly, let unseen = firstUnseen(view) {
                 output.append(untagged: .ok, .unseen(SequenceNumber(unseen)), "First unseen")
             }
         }
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
-        if revision == .rev2 { try await appendListed(mailbox.path) }
+        appendHighestModseq(view)
+        if revision == .rev2 { try await appendListed(mailbox.path, supplied: command.mailbox) }
+        if let client = command.quickResync { try await resynchronize(client, view) }
         return isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
     }
@@ -138,6 +142,7 @@ extension Session {
         if let use = uses.first, try await specialUses().values.contains(use) {
             throw .refused(.useAttribute, "Another mailbox has this use")
         }
+        notifier?.noteOwn([path])
         do throws(StoreError) {
             try await store.create(path)
             try await store.inheritACL(path)
@@ -145,6 +150,7 @@ extension Session {
         } catch {
             throw CommandFailure(error)
         }
+        appendNormalized(name, path)
         return Completion("Created")
     }
 
@@ -158,11 +164,13 @@ extension Session {
                 throw .hasChildren
             }
             try await need(.deleteMailbox, path)
+            notifier?.noteOwn([path])
             try await store.delete(path)
         } catch {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == path }
+        appendNormalized(name, path, isGone: true)
         return Completion("Deleted")
     }
 
@@ -175,6 +183,7 @@ extension Session {
         let newPath = try pathToCreate(new)
         guard !newPath.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
         try await needRightAbove(newPath)
+        notifier?.noteOwn([newPath])
         if oldPath.isInbox {
             let inbox = try await open(.inbox)
             do throws(StoreError) {
@@ -197,6 +206,7 @@ extension Session {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == oldPath || $0.isBelow(oldPath) }
+        appendNormalized(new, newPath)
         return Completion("Renamed")
     }
 
@@ -218,6 +228,7 @@ extension Session {
         do throws(StoreError) { try await store.setSubscribed(path, isSubscribed) } catch {
             throw CommandFailure(error)
         }
+        notifier?.noteOwnSubscription(path, isSubscribed)
         return isSubscribed ? Completion("Subscribed") : Completion("Unsubscribed")
     }
 
@@ -271,7 +282,8 @@ extension Session {
             let sizes = await sizes(of: deleted.map { table.uids[$0] }, in: mailbox)
             return .number(sizes.reduce(0) { $0 &+ UInt64(max($1, 0)) })
         case .appendLimit: return .number(UInt64(Limits.appendBytesMax))
-        case .highestModSeq, .mailboxID:
+        case .highestModSeq: return .number(await highestModseq(mailbox))
+        case .mailboxID:
             throw .bad("Status item is not offered by this server")
         }
     }

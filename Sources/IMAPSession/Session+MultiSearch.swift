@@ -39,7 +39,7 @@ extension Session {
                 // It went away since the listing.
                 case .refused(.nonexistent, _): break
                 case .refused: failure = failure ?? error
-                case .bad, .closed: throw error
+                case .bad, .clientBug, .uidRequired, .closed: throw error
                 }
             }
             try await flushIfLarge()
@@ -90,6 +90,7 @@ extension Session {
         }
         guard !uids.isEmpty, returns.isAnswered else { return }
         var response = response(returns, uids, tag, isUID: true)
+        response.modSeq = modSeq(command.key, returns.told(of: found), view)
         response.mailbox = (
             store.naming.name(of: path), UIDValidity(view.mailbox.uidValidity)
         )

@@ -9,15 +9,22 @@ import Posix
 extension Session {
     func search(_ command: SearchCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
         try checkUpdate(command.returns, tag)
+        // RFC 6855 §3.
+        if acceptsUTF8, command.charset != nil {
+            throw .bad("No CHARSET after UTF8=ACCEPT: all is UTF-8")
+        }
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let numbers = found.map { number($0, command.kind, view) }
         guard let returns = command.returns ?? impliedReturn else {
-            output.append("SEARCH", numbers: numbers)
+            output.append("SEARCH", numbers: numbers, modSeq: modSeq(command.key, found, view))
             return Completion("Searched")
         }
         if returns.save { saved = returns.saved(of: found.map { view.uids[$0] }) }
-        if returns.isAnswered { answer(returns, numbers, tag, isUID: command.kind == .uid) }
+        if returns.isAnswered {
+            let modSeq = modSeq(command.key, returns.told(of: found), view)
+            answer(returns, numbers, tag, isUID: command.kind == .uid, modSeq)
+        }
         if returns.update {
             keepUpdated(
                 command.key,
@@ -85,8 +92,16 @@ extension Session {
     }
 
     /// ESEARCH, for SEARCH and SORT with RETURN. The numbers are in the order of the result.
-    func answer(_ returns: SearchReturn, _ numbers: [UInt32], _ tag: [UInt8], isUID: Bool) {
-        output.append(response(returns, numbers, tag, isUID: isUID), mode)
+    func answer(
+        _ returns: SearchReturn,
+        _ numbers: [UInt32],
+        _ tag: [UInt8],
+        isUID: Bool,
+        _ modSeq: ModSeq? = nil
+    ) {
+        var response = response(returns, numbers, tag, isUID: isUID)
+        response.modSeq = modSeq
+        output.append(response, mode)
     }
 
     func response(
@@ -174,7 +189,8 @@ extension Session {
                 beyond: hasBeyond ? table.beyond[uid] ?? [] : [],
                 isRecent: !recent.isEmpty && recent.contains(uid),
                 date: table.dates[row] == .min ? nil : table.dates[row],
-                size: table.sizes[row] < 0 ? nil : table.sizes[row]
+                size: table.sizes[row] < 0 ? nil : table.sizes[row],
+                modseq: table.modseqs[row]
             )
             switch program.evaluate(facts) {
             case true?: found.append(index)

@@ -18,11 +18,15 @@ extension Session {
         facts.sort { program.precedes($0, $1) }
         let numbers = facts.map { number($0.index, command.kind, view) }
         guard let returns = command.returns else {
-            output.append("SORT", numbers: numbers)
+            let indexes = facts.map(\.index)
+            output.append("SORT", numbers: numbers, modSeq: modSeq(command.key, indexes, view))
             return Completion("Sorted")
         }
         if returns.save { saved = returns.saved(of: facts.map { view.uids[$0.index] }) }
-        if returns.isAnswered { answer(returns, numbers, tag, isUID: command.kind == .uid) }
+        if returns.isAnswered {
+            let modSeq = modSeq(command.key, returns.told(of: facts.map(\.index)), view)
+            answer(returns, numbers, tag, isUID: command.kind == .uid, modSeq)
+        }
         return Completion("Sorted")
     }
 

@@ -23,22 +23,33 @@ extension Session {
     //  enable = "ENABLE" 1*(SP capability)                                   RFC 5161 §4
     //
     //  What is unknown is left out without a word (mutt asks for what is not offered).
-    func enable(_ names: [[UInt8]]) throws(CommandFailure) -> Completion {
+    func enable(_ names: [[UInt8]]) async throws(CommandFailure) -> Completion {
         var enabled: [Capability] = []
+        var modes = sync
         for name in names {
             if name.equalsIgnoringCase("UTF8=ACCEPT"), !acceptsUTF8 {
                 // RFC 6855 §3: not in the selected state.
-                guard selected == nil else { throw .bad("Not while a mailbox is selected") }
+                guard selected == nil else { throw .clientBug("Not while a mailbox is selected") }
                 acceptsUTF8 = true
                 enabled.append(.utf8Accept)
             } else if name.equalsIgnoringCase("IMAP4rev2"), revision == .rev1 {
                 // RFC 9051 §6.3.1: what has been told of the mailbox would change its form.
-                guard selected == nil else { throw .bad("Not while a mailbox is selected") }
+                guard selected == nil else { throw .clientBug("Not while a mailbox is selected") }
                 revision = .rev2
                 enabled.append(.imap4rev2)
+            } else if name.equalsIgnoringCase("CONDSTORE"), !modes.condStore {
+                modes.condStore = true
+                enabled.append(.condStore)
+            } else if name.equalsIgnoringCase("QRESYNC"), !modes.quickResync {
+                modes.quickResync = true
+                enabled.append(.quickResync)
+            } else if name.equalsIgnoringCase("UIDONLY"), !modes.uidOnly {
+                modes.uidOnly = true
+                enabled.append(.uidOnly)
             }
         }
         output.append(enabled: enabled)
+        await change(to: modes)
         return Completion("Enabled")
     }
 
@@ -88,6 +99,8 @@ extension Session {
     }
 
     private func reportInIdle() async throws(CommandFailure) {
+        // RFC 5465 §4: with NOTIFY exactly what it asked for.
+        if notifier != nil, selected?.mailbox.isGone != true { return try await tellEvents() }
         guard let selected else { return }
         if selected.mailbox.isGone {
             end("Selected mailbox is gone")

@@ -10,9 +10,6 @@ extension Session {
     //
     //  What is missing does not keep the rest from being changed.
     func storeFlags(_ command: StoreCommand) async throws(CommandFailure) -> Completion {
-        guard command.unchangedSince == nil else {
-            throw .bad("UNCHANGEDSINCE is not offered by this server")
-        }
         let view = try await settledView()
         let uids = try uids(command.set, command.kind, view)
         let mode: FlagsDelta.Mode =
@@ -29,37 +26,55 @@ extension Session {
             outcomes = try await view.mailbox.store(
                 uids,
                 delta,
+                unchangedSince: command.unchangedSince?.value,
                 source: source,
                 progress: progress
             )
         } catch {
+            // Some of the batches may be done.
+            view.tellsOwnChanges = true
             throw CommandFailure(error)
         }
         view.reportKeywords(to: &output)
         var failure: CommandFailure?
+        var modified = RangeBuilder()
+        let isConditional = command.unchangedSince != nil
         for (uid, outcome) in zip(uids, outcomes) {
             switch outcome {
             case .gone: failure = failure ?? CommandFailure(.messageGone)
             case .refused(let error): failure = CommandFailure(error)
             case .changed, .unchanged:
-                guard !command.isSilent, let index = view.index(of: uid),
-                    let row = view.mailbox.table.row(of: uid)
-                else { continue }
-                output.appendFetch(UInt32(index + 1))
-                if command.kind == .uid {
-                    output.append("UID ")
-                    output.append(decimal: uid)
-                    output.append(.space)
-                }
-                output.append("FLAGS ")
-                view.appendFlags(row, uid, to: &output)
-                output.append(")\r\n")
+                // RFC 7162 §3.1.3: the new mod-sequence is told in any case.
+                let tellsModseq =
+                    view.telling.modseqs && (outcome == .changed || isConditional)
+                guard !command.isSilent || tellsModseq else { continue }
+                view.appendChange(
+                    uid,
+                    withFlags: !command.isSilent,
+                    withUID: command.kind == .uid,
+                    to: &output
+                )
+                try await flushIfLarge()
+            case .modified:
+                guard let index = view.index(of: uid) else { continue }
+                modified.add(command.kind == .uid ? uid : UInt32(index + 1))
+                view.appendChange(
+                    uid,
+                    withFlags: true,
+                    withUID: command.kind == .uid,
+                    to: &output
+                )
                 try await flushIfLarge()
             }
         }
         outcomes = []
-        if let failure { throw failure }
-        return Completion("Stored")
+        let code = modified.ranges.isEmpty ? nil : ResponseCode.modified(modified.ranges)
+        if let failure {
+            // RFC 7162 §3.1.3, example 11
+            if let code, case .refused(_, let text) = failure { throw .refused(code, text) }
+            throw failure
+        }
+        return code == nil ? Completion("Stored") : Completion("Conditional store failed", code)
     }
 
     /// System flags as Maildir's letters, and the names of keywords.

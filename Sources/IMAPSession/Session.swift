@@ -33,6 +33,7 @@ package final class Session {
     var isIdling = false
     /// The command that is running came as `UID …`: whatever FETCH says meanwhile names the UID.
     var isUIDCommand = false
+    var sync = SyncModes()
     /// COMPRESS was answered OK; what follows is compressed.
     var wantsCompression = false
     /// The UIDs that `$` stands for, ascending.                               RFC 5182
@@ -41,6 +42,8 @@ package final class Session {
     var piecewise: Piecewise?
     /// In a row.
     var badCommands = 0
+    /// Messages in one APPEND; tests have a smaller number.
+    var appendMessagesMax = Limits.appendMessagesMax
     /// The command in progress, and how far it is: see `Session+Progress`.
     var running: Running?
     let progress = WorkProgress()
@@ -50,8 +53,12 @@ package final class Session {
     /// Sends output beside the command that runs.
     var telling: Task<Void, Never>?
     var multiSearchCountMax = Limits.multiSearchCountMax
+    /// After the first NOTIFY.
+    var notifier: Notifier?
+    var notifyMailboxCountMax = Limits.notifyMailboxCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
+    private var endingCode: ResponseCode?
     var isEnding: Bool { ending != nil }
     private(set) var source: UInt32
 
@@ -93,7 +100,8 @@ package final class Session {
         }
         selected?.close()
         selected = nil
-        if let ending, !isLoggedOut { output.append(untagged: .bye, .unavailable, ending) }
+        notifier?.stop()
+        if let ending, !isLoggedOut { output.append(untagged: .bye, endingCode, ending) }
         try? await flush()
         stream.close()
     }
@@ -101,6 +109,7 @@ package final class Session {
     /// Ends the session with BYE as soon as its present command is done.
     package func end(_ reason: StaticString) {
         ending = reason
+        endingCode = .unavailable
         stream.interrupt()
     }
 
@@ -111,14 +120,23 @@ package final class Session {
     private func serve() async throws(CommandFailure) {
         while !isLoggedOut, ending == nil {
             switch next() {
-            case .needsMore: try await fill()
+            case .needsMore: try await fill(tellsEvents: true)
             case .command(let count):
                 let parsed = parse(count)
-                consume(count)
-                await run(parsed)
+                if case .failure = parsed, isAppend(count) {
+                    // One without a literal: CATENATE of URLs alone.
+                    let piece = Piece(count: count, header: nil)
+                    if case .closed = await append(piece) { throw .closed }
+                } else {
+                    consume(count)
+                    await run(parsed)
+                }
                 if wantsCompression { try await beginCompression() }
                 try await flushIfLarge()
-                if badCommands >= Limits.badCommandsMax { ending = "Too many bad commands" }
+                if badCommands >= Limits.badCommandsMax {
+                    ending = "Too many bad commands"
+                    endingCode = .clientBug
+                }
             case .literal(let header, let count): try await literal(header, count)
             case .refused(let refusal, let count):
                 refuse(refusal, count)
@@ -158,7 +176,10 @@ package final class Session {
     }
 
     /// Sends what is due and waits for more input.
-    func fill() async throws(CommandFailure) {
+    ///
+    /// - Parameter tellsEvents: whether no command runs, so that NOTIFY may be served.
+    func fill(tellsEvents: Bool = false) async throws(CommandFailure) {
+        if tellsEvents, notifier != nil { try await tellEventsAside() }
         try await flush()
         let deadline = Instant.after(seconds: Limits.idleSeconds)
         while true {
@@ -169,7 +190,12 @@ package final class Session {
                 throw .closed
             }
             switch await stream.waitForInput(until: deadline) {
-            case .ready, .interrupted: continue
+            case .ready: continue
+            case .interrupted:
+                if selected?.mailbox.isGone == true { return }
+                guard tellsEvents, notifier != nil else { continue }
+                try await tellEventsAside()
+                try await flush()
             case .timedOut:
                 ending = "Idle for too long"
                 return
@@ -205,9 +231,8 @@ package final class Session {
     // MARK: Literals and refusals
 
     private func literal(_ header: LiteralHeader, _ count: Int) async throws(CommandFailure) {
-        let bytes = input
-        if AppendGrammar.handles(bytes.span.extracting(consumed..<(consumed + count))) {
-            switch await append(header, count) {
+        if isAppend(count) {
+            switch await append(Piece(count: count, header: header)) {
             case .needsBuffering: break
             case .handled: return
             case .closed: throw .closed
@@ -219,6 +244,11 @@ package final class Session {
         } else if header.isSynchronizing {
             output.append(continuation: "OK")
         }
+    }
+
+    private func isAppend(_ count: Int) -> Bool {
+        let bytes = input
+        return AppendGrammar.handles(bytes.span.extracting(consumed..<(consumed + count)))
     }
 
     func refuse(_ refusal: CommandFramer.Refusal, _ count: Int) {
@@ -272,9 +302,11 @@ package final class Session {
                     try await executeAside(command)
                 }
             try await report(after: command.body)
-            output.append(tagged: command.tag, .ok, completion.code, completion.text)
+            let highest = highestModseqCode(hasRoom: completion.code == nil)
+            output.append(tagged: command.tag, .ok, completion.code ?? highest, completion.text)
         } catch {
             if case .closed = error {} else { try? await report(after: command.body) }
+            _ = highestModseqCode(hasRoom: false)
             answer(error, command.tag)
         }
     }
@@ -282,6 +314,9 @@ package final class Session {
     func answer(_ failure: CommandFailure, _ tag: [UInt8]) {
         switch failure {
         case .bad(let text): output.append(tagged: tag, .bad, text)
+        case .uidRequired:
+            output.append(tagged: tag, .bad, .uidRequired, "Message numbers are not allowed")
+        case .clientBug(let text): output.append(tagged: tag, .bad, .clientBug, text)
         case .refused(let code, let text): output.append(tagged: tag, .no, code, text)
         case .closed: ending = ending ?? "Connection closed"
         }
@@ -291,14 +326,18 @@ package final class Session {
     func report(after body: CommandBody) async throws(CommandFailure) {
         // SELECT has told what there is; what changed meanwhile is for the next command.
         if case .select = body { return }
-        try await tellChanges(allowsExpunge: !body.forbidsExpunge, withUID: body.isUIDForm)
+        try await tellChanges(
+            allowsExpunge: !body.forbidsExpunge,
+            withUID: body.isUIDForm || notifier != nil,
+            expunged: body.expunges
+        )
     }
 
     /// The selected mailbox was deleted or replaced under the session.
     private func leaveGoneMailbox() {
         selected?.close()
         selected = nil
-        ending = "Selected mailbox is gone"
+        end("Selected mailbox is gone")
     }
 
     /// What the tagged OK says.
@@ -323,20 +362,37 @@ package final class Session {
         return try await outcome.value.get()
     }
 
-    private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
-        let body = command.body
-        isUIDCommand = body.isUIDForm
+    /// In a task of its own, for the same reason.
+    private func tellEventsAside() async throws(CommandFailure) {
+        let outcome = Task { () async -> Result<Void, CommandFailure> in
+            do throws(CommandFailure) { return .success(try await tellEvents()) } catch {
+                return .failure(error)
+            }
+        }
+        try await outcome.value.get()
+    }
+
+    /// Whether a command may come now, before it is looked at further.
+    func checkState(for body: CommandBody) throws(CommandFailure) {
         switch body.requiredState {
         case .any, .authenticated: break
-        case .notAuthenticated: throw .bad("Already logged in")
+        case .notAuthenticated: throw .clientBug("Already logged in")
         case .selected:
-            guard let selected else { throw .bad("No mailbox is selected") }
+            guard let selected else { throw .clientBug("No mailbox is selected") }
             if selected.mailbox.isGone { throw .refused(.nonexistent, "Mailbox is gone") }
             if selected.isReadOnly, body.changesSelectedMailbox {
                 throw .refused(.readOnly, "Mailbox is opened read-only")
             }
         }
         if revision == .rev2, body.isLeftOutOfRev2 { throw .bad("Not a part of IMAP4rev2") }
+        if sync.uidOnly, body.namesSequenceNumbers { throw .uidRequired }
+    }
+
+    private func execute(_ command: Command) async throws(CommandFailure) -> Completion {
+        let body = command.body
+        isUIDCommand = body.isUIDForm
+        try checkState(for: body)
+        try await prepareSync(body)
         switch body {
         case .capability:
             output.append(capabilities: Self.capabilities)
@@ -349,7 +405,7 @@ package final class Session {
             output.append(untagged: .bye, "Logging out")
             return Completion("Logged out")
         case .id(let fields): return identify(fields)
-        case .enable(let names): return try enable(names)
+        case .enable(let names): return try await enable(names)
         case .namespace:
             output.append(
                 namespacePrefix: store.naming.prefix,
@@ -385,6 +441,7 @@ package final class Session {
             return try await copy(kind, set, mailbox, isMove: false)
         case .move(let kind, let set, let mailbox):
             return try await copy(kind, set, mailbox, isMove: true)
+        case .notify(let command): return try await notify(command)
         case .cancelUpdate(let tags): return try cancelUpdate(tags)
         case .append: throw .bad("APPEND needs a message literal")
         case .startTLS, .authenticate, .login: throw .bad("Already logged in")
@@ -392,7 +449,7 @@ package final class Session {
         case .getQuota, .getQuotaRoot, .setQuota, .setACL, .deleteACL, .getACL, .listRights,
             .myRights, .getMetadata, .setMetadata, .language, .unauthenticate:
             return try await administer(body)
-        case .notify, .replace:
+        case .replace:
             throw .bad("Command is not offered by this server")
         }
     }

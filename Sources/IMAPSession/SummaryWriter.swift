@@ -12,6 +12,9 @@ struct SummaryWriter {
     private let plan: FetchPlan
     private let table: MessageTable
     private let view: SelectedMailbox
+    private let telling: SelectedMailbox.Telling
+    /// The largest MODSEQ written: whoever made the writer tells it to the view.
+    private(set) var largestModseq: UInt64 = 0
     /// The row behind the last one: nearly always the next.
     private var nextRow: Int
 
@@ -19,6 +22,7 @@ struct SummaryWriter {
     init(_ plan: FetchPlan, _ view: SelectedMailbox, nextRow: Int = 0) {
         self.plan = plan
         self.view = view
+        telling = view.telling
         table = view.mailbox.table
         self.nextRow = nextRow
     }
@@ -41,15 +45,18 @@ struct SummaryWriter {
 
     /// `* n FETCH (UID u FLAGS (…) INTERNALDATE "…" RFC822.SIZE n` without its end. Returns whether
     /// nothing stands behind the parenthesis yet.
+    ///
+    /// - Parameter isChanged: whether the command itself changed the flags: then they are told, with all
+    ///   that goes with them where nobody asked for it.
     @EventLoop
-    func append(
+    mutating func append(
         _ index: Int,
         _ uid: UInt32,
         _ row: Int,
-        addsFlags: Bool = false,
+        isChanged: Bool = false,
         to output: inout ByteBuffer
     ) -> Bool {
-        var isFirst = appendBeginning(index, uid, row, addsFlags: addsFlags, to: &output)
+        var isFirst = appendBeginning(index, uid, row, isChanged: isChanged, to: &output)
         Self.append(
             date: plan.wantsDate ? (table.dates[row] == .min ? 0 : table.dates[row]) : nil,
             size: plan.wantsSize ? Int(max(table.sizes[row], 0)) : nil,
@@ -61,22 +68,31 @@ struct SummaryWriter {
 
     /// The same without date and size, which may not be known yet.
     @EventLoop
-    func appendBeginning(
+    mutating func appendBeginning(
         _ index: Int,
         _ uid: UInt32,
         _ row: Int,
-        addsFlags: Bool,
+        isChanged: Bool,
         to output: inout ByteBuffer
     ) -> Bool {
-        output.appendFetch(UInt32(index + 1))
+        output.appendFetch(
+            telling.uidOnly ? uid : UInt32(index + 1),
+            isUIDOnly: telling.uidOnly
+        )
         let start = output.count
-        if plan.wantsUID {
+        // RFC 7162 §3.2.4
+        if plan.wantsUID || isChanged && telling.modseqs && !telling.uidOnly {
             output.append("UID ")
             output.append(decimal: uid)
         }
-        if plan.wantsFlags || addsFlags {
+        if plan.wantsFlags || isChanged {
             output.append(output.count > start ? " FLAGS " : "FLAGS ")
             view.appendFlags(table.flags(row), table.beyond, uid, to: &output)
+        }
+        if plan.wantsModseq || isChanged && telling.modseqs {
+            if output.count > start { output.append(.space) }
+            output.append(modSeq: ModSeq(table.modseqs[row]))
+            largestModseq = max(largestModseq, table.modseqs[row])
         }
         return output.count == start
     }

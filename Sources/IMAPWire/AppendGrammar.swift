@@ -55,6 +55,8 @@ package struct AppendGrammar: Sendable {
         case afterUTF8
         /// Behind the octets of a part.
         case afterPart
+        /// Behind the octets of a part as `UTF8 (~{n}`: the parenthesis comes.
+        case afterUTF8Part
         case ended
     }
 
@@ -110,6 +112,9 @@ package struct AppendGrammar: Sendable {
             try Grammar.close(&cursor)
             return try next(&cursor, into: &events)
         case .afterPart: return try afterPart(&cursor, into: &events)
+        case .afterUTF8Part:
+            try Grammar.close(&cursor)
+            return try afterPart(&cursor, into: &events)
         case .ended: throw SyntaxError(at: 0, expected: "the end of the command")
         }
     }
@@ -175,11 +180,7 @@ package struct AppendGrammar: Sendable {
             return true
         }
         if Grammar.acceptWord("UTF8", &cursor) {
-            try Grammar.space(&cursor)
-            try Grammar.open(&cursor)
-            guard let header = Self.finalHeader(cursor), header.isBinary else {
-                throw SyntaxError(at: cursor.offset, expected: "a binary literal")
-            }
+            let header = try utf8Literal(&cursor)
             events.append(.beginMessage(flags: flags, date: date, kind: .utf8))
             events.append(.literal(header))
             state = .afterUTF8
@@ -195,6 +196,7 @@ package struct AppendGrammar: Sendable {
     }
 
     //  cat-part     = text-literal / url                                     RFC 4469 §5
+    //  cat-part     =/ "UTF8" SP "(" literal8 ")"                            RFC 6855 §4
     //  text-literal = "TEXT" SP literal
     //  url          = "URL" SP astring
     private mutating func parts(
@@ -205,11 +207,16 @@ package struct AppendGrammar: Sendable {
             try Grammar.checkCount(events.count, below: Limits.listCountMax, cursor)
             if Grammar.acceptWord("TEXT", &cursor) {
                 try Grammar.space(&cursor)
-                guard let header = Self.finalHeader(cursor) else {
+                guard let header = Self.finalHeader(cursor), !header.isBinary else {
                     throw SyntaxError(at: cursor.offset, expected: "a literal")
                 }
                 events.append(.literal(header))
                 state = .afterPart
+                return true
+            }
+            if Grammar.acceptWord("UTF8", &cursor) {
+                events.append(.literal(try utf8Literal(&cursor)))
+                state = .afterUTF8Part
                 return true
             }
             guard Grammar.acceptWord("URL", &cursor) else {
@@ -221,6 +228,20 @@ package struct AppendGrammar: Sendable {
             if Grammar.acceptClose(&cursor) { return try next(&cursor, into: &events) }
             try Grammar.space(&cursor)
         }
+    }
+
+    //  utf8-literal = "UTF8" SP "(" literal8 ")"                             RFC 6855 §4
+    //
+    //  From behind the word to the header of the literal.
+    private func utf8Literal(
+        _ cursor: inout ByteCursor
+    ) throws(SyntaxError) -> LiteralHeader {
+        try Grammar.space(&cursor)
+        try Grammar.open(&cursor)
+        guard let header = Self.finalHeader(cursor), header.isBinary else {
+            throw SyntaxError(at: cursor.offset, expected: "a binary literal")
+        }
+        return header
     }
 
     private mutating func afterPart(

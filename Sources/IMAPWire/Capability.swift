@@ -144,7 +144,7 @@ package struct CapabilityList: Hashable, Sendable {
         offersStartTLS: Bool,
         allowsLogin: Bool
     ) -> CapabilityList {
-        var list = CapabilityList([.imap4rev1, .literalPlus, .saslIR, .id, .enable])
+        var list = CapabilityList([.imap4rev1, .imap4rev2, .literalPlus, .saslIR, .id, .enable])
         if offersStartTLS { list.add(.startTLS) }
         if allowsLogin {
             list.add(.authPlain)
@@ -159,6 +159,7 @@ package struct CapabilityList: Hashable, Sendable {
     package static func afterLogin(appendLimit: UInt64?) -> CapabilityList {
         CapabilityList([
             .imap4rev1,
+            .imap4rev2,
             .literalPlus,
             .id,
             .enable,
@@ -173,6 +174,9 @@ package struct CapabilityList: Hashable, Sendable {
             .listExtended,
             .listStatus,
             .statusSize,
+            .condStore,
+            .quickResync,
+            .uidOnly,
             .eSearch,
             .searchRes,
             .within,
@@ -184,9 +188,14 @@ package struct CapabilityList: Hashable, Sendable {
             .threadRefs,
             .i18nLevel1,
             .partial,
+            .binary,
+            .multiAppend,
+            .catenate,
+            .replace,
             .inProgress,
             .multiSearch,
             .searchContext,
+            .notify,
             .utf8Accept,
             .compressDeflate,
             .quota,

@@ -111,6 +111,16 @@ extension CommandBody {
     }
 }
 
+extension CommandBody {
+    /// Whether EXPUNGE responses are what it asks for.
+    package var expunges: Bool {
+        switch self {
+        case .expunge, .uidExpunge, .move, .replace: true
+        default: false
+        }
+    }
+}
+
 extension SearchKey {
     /// Whether a key names messages by sequence number.
     package var namesSequenceNumbers: Bool {

@@ -152,6 +152,17 @@ extension Grammar {
         return SectionSpecifier(part: part, kind: kind)
     }
 
+    /// The section-spec of an IMAP URL, percent-decoded; nil where it is none.  RFC 5092 §11
+    static func sectionOfURL(_ text: [UInt8]) -> SectionSpecifier? {
+        // Brackets cannot stand in a section, so they cannot come from the URL either.
+        let bracketed = [UInt8(ascii: "[")] + text + [UInt8(ascii: "]")]
+        var cursor = ByteCursor(bracketed.span)
+        guard !text.isEmpty, let section = try? section(&cursor), cursor.isAtEnd else {
+            return nil
+        }
+        return section
+    }
+
     private enum SectionText: Sendable {
         case header
         case fields

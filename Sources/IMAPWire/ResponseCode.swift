@@ -71,6 +71,17 @@ package enum ResponseCode: Hashable, Sendable {
     case uidRequired
     case noUpdate(tag: [UInt8])
 
+    /// It is about a set of messages, and the set is empty: there is no way to write it, and nothing
+    /// to say.
+    var namesNothing: Bool {
+        switch self {
+        case .appendUID(_, let uids): uids.isEmpty
+        case .copyUID(_, let from, let to): from.isEmpty || to.isEmpty
+        case .modified(let set): set.isEmpty
+        default: false
+        }
+    }
+
     package func write(to output: inout ByteBuffer) {
         output.append(UInt8(ascii: "["))
         switch self {
@@ -148,7 +159,7 @@ package enum ResponseCode: Hashable, Sendable {
         case .notificationOverflow: output.append("NOTIFICATIONOVERFLOW")
         case .badEvent:
             output.append("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName")
-            output.append(" SubscriptionChange MailboxMetadataChange ServerMetadataChange)")
+            output.append(" SubscriptionChange)")
         case .inProgress(let tag, let done, let goal):
             output.append("INPROGRESS (")
             // RFC 9585 §4: a bracket in the tag would end the code.

@@ -92,6 +92,7 @@ extension ByteBuffer {
     //  ret-data-addto = "ADDTO" SP "(" context-position SP sequence-set
     //                   *(SP context-position SP sequence-set) ")"           RFC 5267 §5
     private mutating func append(_ name: StaticString, _ updates: [ESearchResponse.Update]) {
+        let updates = updates.filter { !$0.set.isEmpty }
         guard !updates.isEmpty else { return }
         append(name)
         for (index, update) in updates.enumerated() {
@@ -128,7 +129,10 @@ extension ByteBuffer {
     }
 
     //  expunged-resp = "VANISHED" [SP "(EARLIER)"] SP known-uids             RFC 7162 §7
+    //
+    //  Nothing for an empty set.
     package mutating func append(vanished uids: [ClosedRange<UInt32>], isEarlier: Bool) {
+        if uids.isEmpty { return }
         append(isEarlier ? "* VANISHED (EARLIER) " : "* VANISHED ")
         append(set: uids)
         append("\r\n")

@@ -3,9 +3,9 @@ package import Bytes
 extension ByteBuffer {
     //  sequence-set = (seq-number / seq-range) ["," sequence-set]            RFC 9051 §9
     //
-    //  Never empty: there is no empty set on the wire.
+    //  There is no empty set on the wire: nothing is written for one. Whoever writes a response leaves
+    //  out what the set would stand in.
     package mutating func append(set ranges: [ClosedRange<UInt32>]) {
-        precondition(!ranges.isEmpty, "an empty set cannot be written")
         for (index, range) in ranges.enumerated() {
             if index > 0 { append(UInt8(ascii: ",")) }
             append(range)
@@ -29,7 +29,7 @@ extension ByteBuffer {
             }
             open = number...number
         }
-        guard let open else { preconditionFailure("an empty set cannot be written") }
+        guard let open else { return }
         if !isFirst { append(UInt8(ascii: ",")) }
         append(open)
     }

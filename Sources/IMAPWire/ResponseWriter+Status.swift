@@ -64,7 +64,7 @@ extension ByteBuffer {
     ) {
         append(condition.name)
         append(.space)
-        if let code {
+        if let code, !code.namesNothing {
             code.write(to: &self)
             append(.space)
         }

@@ -10,6 +10,9 @@ package enum Limits {
     /// A message file that is read whole. Larger ones are refused by size in the log.
     static let messageBytesMax = 1 << 30
 
+    /// Bytes written at once of a message that is rewritten.
+    static let rewriteBytesMax = 256 << 10
+
     /// What a gzip-compressed message may become: a bomb must not take the process.
     static let inflatedBytesMax = 256 << 20
 
@@ -47,4 +50,26 @@ package enum Limits {
 
     /// `martlet-state`: a line for each mailbox with a special use.
     static let stateBytesMax = 1 << 20
+
+    /// How long after a change the index is told: one write serves all changes of that time.
+    static let summarySeconds = 4
+
+    /// Blocks of 1,024 UIDs (some 100 KB each) that are written to the index in one step, so that
+    /// neither the loop nor readers of the index wait for long.
+    static let summaryBlocksMax = 8
+
+    /// The age of a change at which a later one is sure to have another time: filesystems count in
+    /// up to two seconds.
+    static let stampAgeMilliseconds: Int64 = 2_000
+
+    /// The first line of a uidlist.
+    static let listHeaderBytesMax = 4_096
+
+    /// Names that came or went in a mailbox that is only watched, before it is just taken for
+    /// changed.
+    static let watchedNameCountMax = 1_000
+
+    /// When a directory that has just come is looked at again: `mkdir` comes before what makes it
+    /// a mailbox.
+    static let newMailboxMilliseconds = [30, 300, 2_000]
 }

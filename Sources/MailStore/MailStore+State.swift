@@ -1,4 +1,5 @@
 import Maildir
+import MessageIndex
 import Posix
 
 //  `martlet-state` and the clock of modseqs of a live store. What is on disk: StateFile.swift.
@@ -69,6 +70,8 @@ extension MailStore {
     ///
     /// - Parameter inOrder: false to leave what a crash leaves; for tests.
     package func shutDown(inOrder: Bool = true) async {
+        if inOrder { await closeIndex() }
+        context.index?.close(isWhole: false)
         if inOrder, past != nil, state != nil, !isStateUnwritten {
             let clock = context.modseqs
             // A failure costs no more than a crash does.

@@ -21,6 +21,10 @@ package struct StoreSettings: Sendable {
     package var userName: [UInt8]
     /// Tells one start of the machine from another; empty where that is not known.
     package var bootID: [UInt8]
+    /// Where indexes of the user's Maildirs are; nil for none. Only the user may be able to write to it.
+    package var cacheDirectory: [UInt8]?
+    /// Whether the last process died of a signal: the index may have been why.
+    package var setsIndexAside: Bool
 
     package init(
         root: [UInt8],
@@ -29,7 +33,9 @@ package struct StoreSettings: Sendable {
         processID: Int32,
         host: [UInt8],
         userName: [UInt8] = [],
-        bootID: [UInt8] = []
+        bootID: [UInt8] = [],
+        cacheDirectory: [UInt8]? = nil,
+        setsIndexAside: Bool = false
     ) {
         self.root = root
         self.separator = separator
@@ -38,6 +44,8 @@ package struct StoreSettings: Sendable {
         self.host = host
         self.userName = userName
         self.bootID = bootID
+        self.cacheDirectory = cacheDirectory
+        self.setsIndexAside = setsIndexAside
     }
 }
 
@@ -48,7 +56,7 @@ package final class MailStore {
     package let userName: [UInt8]
     let root: Directory
     let context: StoreContext
-    private var live: [MailboxPath: Mailbox] = [:]
+    var live: [MailboxPath: Mailbox] = [:]
     /// Live mailboxes without a session, the longest idle first.
     private var idle: [MailboxPath] = []
     private let changes = Turnstile()
@@ -64,6 +72,10 @@ package final class MailStore {
     /// Whether `state` is another than the file holds.
     var isStateUnwritten = false
     let bootID: [UInt8]
+    let cacheDirectory: [UInt8]?
+    let setsIndexAside: Bool
+    let indexOpening = Turnstile()
+    var isIndexOpened = false
     package internal(set) var past: StatePast?
     var reserving: TimerID?
 
@@ -72,6 +84,8 @@ package final class MailStore {
         root = try Directory(path: settings.root)
         userName = settings.userName
         bootID = settings.bootID
+        cacheDirectory = settings.cacheDirectory
+        setsIndexAside = settings.setsIndexAside
         var prefix = settings.prefix ?? []
         if settings.prefix == nil, Self.looksLikeCourier(root) {
             prefix = [UInt8]("INBOX") + [settings.separator]
@@ -117,6 +131,14 @@ package final class MailStore {
             context.logFailure(.system(error), root)
             throw StoreError(error)
         }
+    }
+
+    /// The mailboxes that exist when no change of this process is half done: renaming a mailbox
+    /// with others below it takes several steps.
+    package func settledTree() async throws(StoreError) -> MailboxTree {
+        await changes.enter()
+        defer { changes.leave() }
+        return try await tree()
     }
 
     /// The live mailbox of a path, scanned if it was not live.
@@ -234,7 +256,7 @@ package final class MailStore {
                 idle.remove(at: index)
                 continue
             }
-            guard old.isSettled, !old.isBusy, old !== mailbox else {
+            guard old.isSettled, !old.isBusy, old !== mailbox, old.mayBeForgotten else {
                 index += 1
                 continue
             }
@@ -312,7 +334,10 @@ package final class MailStore {
         try await changingTree { (tree, root) throws(MailboxTreeError) in
             try MailboxTree.rename(try tree.renamings(old, to: new), root: root)
         }
-        for (path, mailbox) in live where path == old || path.isBelow(old) { mailbox.leave() }
+        for (path, mailbox) in live where path == old || path.isBelow(old) {
+            await mailbox.saveSummary(isLast: true)
+            mailbox.leave()
+        }
         try? await changeState { state in
             for (path, use) in state.uses where path == old || path.isBelow(old) {
                 state.uses[path] = nil

@@ -28,6 +28,19 @@ final class PendingAdmission {
     }
 }
 
+/// A staged message and what it is to have in the mailbox.
+package struct StagedAdmission: Sendable {
+    package var message: StagedMessage
+    package var flags: FlagLetters.Known
+    package var keywords: [[UInt8]]
+
+    package init(_ message: StagedMessage, flags: FlagLetters.Known, keywords: [[UInt8]]) {
+        self.message = message
+        self.flags = flags
+        self.keywords = keywords
+    }
+}
+
 extension Mailbox {
     /// Gives arrivals and messages of ours that wait their UIDs, with one sync.
     func admitAll() async throws(StoreError) {
@@ -89,19 +102,19 @@ extension Mailbox {
         notify()
     }
 
-    /// Brings a message that was staged in this mailbox's `tmp/` into it. Durable on return.
-    package func admit(
-        _ staged: StagedMessage,
-        flags: FlagLetters.Known,
-        keywords: [[UInt8]]
-    ) async throws(StoreError) -> UInt32 {
-        let admission = MailboxDisk.Admission(
-            name: staged.name,
-            base: staged.base,
-            flags: flags,
-            keywords: keywords
+    /// Brings messages that were staged in this mailbox's `tmp/` into it, all or none. Durable on
+    /// return; the UIDs are in the order of the list.
+    package func admit(_ list: [StagedAdmission]) async throws(StoreError) -> [UInt32] {
+        try await admit(
+            list.map { entry in
+                MailboxDisk.Admission(
+                    name: entry.message.name,
+                    base: entry.message.base,
+                    flags: entry.flags,
+                    keywords: entry.keywords
+                )
+            }
         )
-        return try await admit([admission])[0]
     }
 
     /// Brings several in; all or none. The UIDs are in the order of the list.
@@ -123,13 +136,15 @@ extension Mailbox {
     }
 
     /// Begins a message that will be written piece by piece.
-    package func stage() async throws(StoreError) -> StagedMessage {
+    ///
+    /// - Parameter isBinary: whether it may hold parts of the encoding "binary".
+    package func stage(isBinary: Bool = false) async throws(StoreError) -> StagedMessage {
         guard !isGone else { throw .noSuchMailbox }
         let name = context.names.next()
         let disk = disk
         do throws(SystemError) {
             return try await context.pool.run { () throws(SystemError) in
-                try StagedMessage(name, disk)
+                try StagedMessage(name, disk, isBinary: isBinary)
             }
         } catch {
             context.logFailure(.system(error), disk.directory)
@@ -156,7 +171,8 @@ extension Mailbox {
         }
     }
 
-    package func discard(_ staged: StagedMessage) async {
-        await context.pool.run { staged.discard() }
+    package func discard(_ staged: [StagedMessage]) async {
+        if staged.isEmpty { return }
+        await context.pool.run { for message in staged { message.discard() } }
     }
 }

@@ -29,6 +29,8 @@ package enum StoreOutcome: Sendable, Equatable {
     case changed
     /// It had these flags already.
     case unchanged
+    /// It changed after the modseq of the condition: nothing was done.         RFC 7162 §3.1.3
+    case modified
     case gone
     case refused(StoreError)
 }
@@ -43,11 +45,13 @@ extension Mailbox {
     ///
     /// - Parameters:
     ///   - uids: ascending.
+    ///   - unchangedSince: only messages that did not change after this modseq.
     ///   - source: the session, which finds its own changes in the log by it.
     /// - Returns: one outcome for each UID.
     package func store(
         _ uids: [UInt32],
         _ delta: FlagsDelta,
+        unchangedSince: UInt64? = nil,
         source: UInt32,
         progress: WorkProgress? = nil
     ) async throws(StoreError) -> [StoreOutcome] {
@@ -58,7 +62,14 @@ extension Mailbox {
         var next = 0
         while next < uids.count {
             let end = min(next + Limits.lockBatchMax, uids.count)
-            try await storeBatch(uids[next..<end], delta.mode, masks, source, &outcomes)
+            try await storeBatch(
+                uids[next..<end],
+                delta.mode,
+                masks,
+                unchangedSince,
+                source,
+                &outcomes
+            )
             next = outcomes.count
             progress?.done = next
             await EventLoop.yield()
@@ -128,6 +139,7 @@ extension Mailbox {
         _ uids: ArraySlice<UInt32>,
         _ mode: FlagsDelta.Mode,
         _ masks: Masks,
+        _ unchangedSince: UInt64?,
         _ source: UInt32,
         _ outcomes: inout [StoreOutcome]
     ) async throws(StoreError) {
@@ -142,10 +154,16 @@ extension Mailbox {
                     batch.append(.gone)
                     continue
                 }
-                guard let change = change(row, mode, masks) else {
+                // What other programs do meanwhile `MailboxDisk.change` sees, under the lock.
+                if let unchangedSince, table.modseqs[row] > unchangedSince {
+                    batch.append(.modified)
+                    continue
+                }
+                guard var change = change(row, mode, masks) else {
                     batch.append(.unchanged)
                     continue
                 }
+                change.isConditional = unchangedSince != nil
                 positions.append(batch.count)
                 batch.append(.changed)
                 changes.append(change)
@@ -158,6 +176,9 @@ extension Mailbox {
             for (index, result) in results.enumerated() {
                 switch result {
                 case .done(let message): applyFlags(message, changes[index], source)
+                case .modified:
+                    batch[positions[index]] = .modified
+                    mustScan = true
                 case .gone:
                     batch[positions[index]] = .gone
                     mustScan = true
@@ -347,7 +368,7 @@ extension Mailbox {
                 try MessageFile.read(place.1, in: place.0)
             }
             if let content {
-                if let row = table.row(of: uid) { table.dates[row] = content.date.seconds }
+                if let row = table.row(of: uid) { table.note(row, date: content.date.seconds) }
                 return content
             }
             // Renamed meanwhile: the event is queued already, or a scan finds it.
@@ -380,7 +401,7 @@ extension Mailbox {
             list.map { try? $0.directory.statusFollowingLinks($0.name).modified.seconds }
         }
         for (entry, date) in zip(missing, dates) {
-            if let date, let row = table.row(of: entry.uid) { table.dates[row] = date }
+            if let date, let row = table.row(of: entry.uid) { table.note(row, date: date) }
         }
         await EventLoop.yield()
     }
@@ -610,7 +631,7 @@ extension Mailbox {
     ///   - date: `.min` where it showed none.
     package func note(_ uid: UInt32, size: Int64, date: Int64) {
         guard let row = table.row(of: uid) else { return }
-        if size >= 0 { table.sizes[row] = size }
-        if date != .min { table.dates[row] = date }
+        table.note(row, size: size, date: date)
+        saveSummaryLater()
     }
 }

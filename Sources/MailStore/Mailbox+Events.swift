@@ -102,7 +102,11 @@ extension Mailbox {
         case .created:
             switch disk.completeness(FileLocation(isNew: isNew, name: event.name)) {
             case .complete: return name.base
-            case .written, .gone: return nil
+            case .written:
+                // Closing it will change neither directory.
+                unseenFiles += 1
+                return nil
+            case .gone: return nil
             case .unknown:
                 lookAgain()
                 return nil

@@ -1,5 +1,6 @@
 import Bytes
 package import Maildir
+package import MessageIndex
 package import Posix
 
 //  A live mailbox: one object for all sessions of the user
@@ -49,7 +50,7 @@ package final class Mailbox {
 
     let disk: MailboxDisk
     let context: StoreContext
-    private let turnstile = Turnstile()
+    let turnstile = Turnstile()
     var observers: [ObjectIdentifier: (observer: any MailboxObserver, isWriter: Bool)] = [:]
     var watches: [Inotify.WatchID] = []
 
@@ -61,8 +62,8 @@ package final class Mailbox {
     var suspects: Set<UInt32> = []
     /// Scans asked for so far, and how many of these the last one served: one that began before it
     /// was asked for does not.
-    private var scansWanted = 1
-    private var scansServed = 0
+    private(set) var scansWanted = 1
+    var scansServed = 0
     /// Whether files in `new/` are to be moved to `cur/`, and up to where that was done.
     var movesDue = false
     var movedUpTo: UInt32 = 0
@@ -76,6 +77,24 @@ package final class Mailbox {
     private var loggedFailure: MaildirError?
     private var retry: TimerID?
     private let settled = Signal()
+
+    // The index (Mailbox+Index.swift)
+    /// What the cache has of this mailbox; nil where there is none.
+    package internal(set) var index: MailboxIndex?
+    var indexUIDValidity: UInt32 = 0
+    var hasConsultedIndex = false
+    var isOpeningIndex = false
+    var prior: Prior?
+    var saving: TimerID?
+    var isSaving = false
+    /// `history.highestModseq` of the summary in the index.
+    var savedModseq: UInt64 = 0
+    /// Whether that summary can be taken instead of a scan.
+    var hasSavedStamps = false
+    /// How often a file was seen that has no row and whose completion changes no directory, and how
+    /// many of these a scan has found complete since.
+    var unseenFiles = 0
+    var unseenFilesFound = 0
 
     init(_ path: MailboxPath, _ disk: MailboxDisk, _ context: StoreContext) {
         self.path = path
@@ -102,6 +121,8 @@ package final class Mailbox {
 
     func notify() {
         for (observer, _) in observers.values { observer.mailboxChanged() }
+        hasSavedStamps = false
+        saveSummaryLater()
     }
 
     /// How many messages there are, those without a UID included.
@@ -125,6 +146,14 @@ package final class Mailbox {
             work()
             await settled.wait()
         }
+    }
+
+    /// Waits for what this process is doing to the mailbox. What inotify told of that before is then
+    /// in the table: a name is seen to come before whoever brought it has the lock's work done.
+    package func settleWork() async throws(StoreError) {
+        await turnstile.enter()
+        turnstile.leave()
+        try await settle()
     }
 
     /// Whether a scan has shown what there is.
@@ -327,7 +356,9 @@ package final class Mailbox {
 
     private func workOff() async throws(StoreError) {
         while !isGone {
-            if needsScan || !suspects.isEmpty {
+            if !hasConsultedIndex {
+                await consultIndex()
+            } else if needsScan || !suspects.isEmpty {
                 try await rescan()
             } else if !arrivals.isEmpty || !admissions.isEmpty {
                 try await admitAll()
@@ -341,10 +372,12 @@ package final class Mailbox {
 
     func rescan() async throws(StoreError) {
         var wanted = 0
+        var unseen = 0
         var postponed: MaildirError?
         try await locked { () -> Job<MailboxDisk.Snapshot>? in
             wanted = scansWanted
-            let known = known
+            unseen = unseenFiles
+            let known = known ?? prior?.known
             return { (disk, lock) throws(MaildirError) in try disk.scan(lock, known) }
         } unlocked: { [known] (disk, error) throws(MaildirError) in
             try disk.look(known, because: error)
@@ -353,8 +386,10 @@ package final class Mailbox {
             if postponed == nil {
                 scansServed = wanted
                 suspects = []
+                unseenFilesFound = unseen
             }
             merge(snapshot)
+            openIndexAfterScan()
         }
         if let postponed {
             logFailure(postponed)
@@ -375,7 +410,7 @@ package final class Mailbox {
 
     /// Starts to move what lies in `new/`, for sessions that may. Returns how many there are.
     @discardableResult
-    private func startMoves() -> Int {
+    func startMoves() -> Int {
         guard hasWriter else { return 0 }
         let count = table.newCount
         if count > 0 {
@@ -426,35 +461,45 @@ package final class Mailbox {
         guid = snapshot.guid
         keywords = snapshot.keywords
         var fresh = snapshot.messages
-        // Of what was before nothing is known.
-        if isFirst { history = MailboxHistory(from: context.nextModseq()) }
+        let base = isFirst ? beginFromPrior(snapshot) : Base(isKnown: true, isCached: true)
+        var touched = table.touched
         let hasBeyond = !fresh.beyond.isEmpty || !table.beyond.isEmpty
         var old = 0
         for row in 0..<fresh.count {
             let uid = fresh.uids[row]
             while old < table.count, table.uids[old] < uid {
-                logExpunge(table.uids[old], source: 0)
+                noteGone(old, base, &touched)
                 old += 1
             }
-            if old < table.count, table.uids[old] == uid {
+            if old < table.count, table.uids[old] == uid,
+                !isFirst || fresh.hasSameName(row, as: table, old)
+            {
                 fresh.inherit(row, from: table, old)
-                if fresh.flags(row) != table.flags(old)
+                if !base.isKnown {
+                    fresh.modseqs[row] = highestModseq
+                    touched.noteState(uid)
+                } else if fresh.flags(row) != table.flags(old)
                     || hasBeyond && fresh.beyond[uid] != table.beyond[uid]
                 {
                     fresh.modseqs[row] = nextModseq()
                     log.append(.init(uid: uid, modseq: fresh.modseqs[row], source: 0))
+                    touched.noteState(uid)
+                } else if !fresh.isSame(row, as: table, old) {
+                    touched.noteState(uid)
                 }
                 old += 1
             } else {
-                fresh.modseqs[row] = isFirst ? highestModseq : nextModseq()
+                fresh.modseqs[row] = base.isKnown ? nextModseq() : highestModseq
+                touched.noteBoth(uid)
                 // At the first look what lies in cur/ has been seen by some other program.
                 if fresh.isNew(row) || !isFirst { unclaimedRecent.insert(uid) }
             }
         }
         while old < table.count {
-            logExpunge(table.uids[old], source: 0)
+            noteGone(old, base, &touched)
             old += 1
         }
+        if base.isCached { fresh.touched = touched }
         table = fresh
         // What has a UID now is no arrival any more. What has none is looked at when UIDs are given.
         arrivals.removeAll { table.row(of: $0.span) != nil }
@@ -463,8 +508,36 @@ package final class Mailbox {
         notify()
     }
 
+    /// What a scan is held against.
+    private struct Base {
+        /// Whether the modseqs of the rows are to be believed, and expunges to be told.
+        var isKnown: Bool
+        /// Whether the index has the rows, but for those that are touched.
+        var isCached: Bool
+    }
+
+    /// Before the first merge: the rows of the summary, where there is one of this mailbox.
+    private func beginFromPrior(_ snapshot: MailboxDisk.Snapshot) -> Base {
+        defer { prior = nil }
+        guard let prior, prior.uidValidity == snapshot.uidValidity, prior.guid == snapshot.guid
+        else {
+            history = MailboxHistory(from: context.nextModseq())
+            return Base(isKnown: false, isCached: false)
+        }
+        table = prior.messages
+        // Without it, of what was before nothing is known.
+        history = prior.history ?? MailboxHistory(from: context.nextModseq())
+        return Base(isKnown: prior.history != nil, isCached: true)
+    }
+
+    private func noteGone(_ row: Int, _ base: Base, _ touched: inout TouchedBlocks) {
+        if base.isKnown { logExpunge(table.uids[row], source: 0) }
+        touched.noteBoth(table.uids[row])
+    }
+
     /// A file had a writer still, and the filesystem may not tell when it is done.
     func lookAgain() {
+        unseenFiles += 1
         EventLoop.schedule(at: .after(seconds: Limits.unfinishedSeconds)) { [weak self] in
             guard let self, !self.isGone else { return }
             self.wantScan()
@@ -475,6 +548,7 @@ package final class Mailbox {
     func leave() {
         guard !isGone else { return }
         isGone = true
+        abandonSummary()
         context.mailboxIsGone(self)
         notify()
         work()

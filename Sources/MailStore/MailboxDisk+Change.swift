@@ -16,10 +16,14 @@ extension MailboxDisk {
         var add: FlagLetters.Known
         /// The keywords without a letter that it has afterwards, where they change.
         var beyond: [Int]?
+        /// Whether it is left as it is where another program changed its flags meanwhile.
+        var isConditional = false
     }
 
     enum Changed: Sendable {
         case done(FoundMessage)
+        /// The condition does not hold any more.
+        case modified
         /// No file of that base name any more.
         case gone
         case refused(StoreError)
@@ -80,6 +84,12 @@ extension MailboxDisk {
                 return .refused(StoreError(error))
             }
             guard let found = present?[change.base] else { return .gone }
+            if change.isConditional,
+                FlagLetters(fileName: found.name.span).known
+                    != FlagLetters(fileName: change.location.name.span).known
+            {
+                return .modified
+            }
             location = found
         }
         return .gone

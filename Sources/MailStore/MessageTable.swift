@@ -1,5 +1,6 @@
 package import Maildir
 import Bytes
+import MessageIndex
 
 //  The messages of a live mailbox, in columns
 //
@@ -58,6 +59,8 @@ package struct MessageTable: Sendable {
     /// row any more is passed over.
     private var slots: [UInt32] = []
     private var usedSlots = 0
+    /// What the index does not have as it is here.
+    var touched = TouchedBlocks()
 
     package init() {}
 
@@ -155,6 +158,7 @@ package struct MessageTable: Sendable {
         modseqs.append(modseq)
         dates.append(.min)
         sizes.append(-1)
+        touched.noteBoth(message.uid)
         if message.place == .irregular { irregular[message.uid] = message.location }
         if !slots.isEmpty { enter(message.uid, uids.count - 1) }
     }
@@ -176,11 +180,25 @@ package struct MessageTable: Sendable {
         flagBits[row] = flags.rawValue
         places[row] = place.rawValue
         irregular[uids[row]] = place == .irregular ? location : nil
+        touched.noteState(uids[row])
+    }
+
+    /// Records what reading a message showed.
+    mutating func note(_ row: Int, size: Int64? = nil, date: Int64) {
+        if date != .min, dates[row] != date {
+            dates[row] = date
+            touched.noteFixed(uids[row])
+        }
+        if let size, size >= 0, sizes[row] != size {
+            sizes[row] = size
+            touched.noteFixed(uids[row])
+        }
     }
 
     /// Removes rows, given in ascending order.
     mutating func remove(_ rows: [Int]) {
         guard !rows.isEmpty else { return }
+        for row in rows { touched.noteBoth(uids[row]) }
         var next = 0
         var kept = rows[0]
         var goneNameBytes = 0
@@ -275,5 +293,133 @@ package struct MessageTable: Sendable {
         hash ^= hash >> 29
         hash = hash &* 0xBF58_476D_1CE4_E5B9
         return Int(truncatingIfNeeded: hash >> 16) & Int(UInt32.max)
+    }
+}
+
+// MARK: In the index
+
+extension MessageTable {
+    /// What a summary tells. Nil where its names are none that files of a mailbox can have.
+    init?(_ summary: MailboxSummary, _ keywords: Keywords) {
+        let (slash, zero) = (UInt8(ascii: "/"), UInt8(0))
+        guard summary.names.span.firstIndex(of: slash) == nil,
+            summary.names.span.firstIndex(of: zero) == nil
+        else { return nil }
+        uids = summary.uids
+        flagBits = summary.flags
+        places = summary.places
+        modseqs = summary.modseqs
+        nameCounts = summary.nameCounts
+        arena = summary.names
+        liveNameBytes = arena.count
+        nameOffsets.reserveCapacity(uids.count)
+        dates.reserveCapacity(uids.count)
+        sizes.reserveCapacity(uids.count)
+        var offset: UInt32 = 0
+        for row in uids.indices {
+            guard Place(rawValue: places[row]) != nil else { return nil }
+            nameOffsets.append(offset)
+            offset += UInt32(nameCounts[row])
+            let date = summary.dates[row]
+            dates.append(date == 0 ? .min : Int64(date))
+            let size = summary.sizes[row]
+            sizes.append(size == .max ? -1 : Int64(size))
+        }
+        for name in summary.header.irregular {
+            guard !name.name.contains(slash), !name.name.contains(zero) else { return nil }
+            irregular[name.uid] = FileLocation(isNew: name.isNew, name: name.name)
+        }
+        if !keywords.beyondLetters.isEmpty {
+            for row in uids.indices {
+                let indexes = keywords.beyond(base(row))
+                if !indexes.isEmpty { beyond[uids[row]] = indexes }
+            }
+        }
+    }
+
+    /// The header's part of what the rows say; the caller adds what they do not.
+    var summaryHeader: SummaryHeader {
+        var header = SummaryHeader()
+        header.messageCount = UInt32(count)
+        header.nameBytes = UInt64(liveNameBytes)
+        header.newCount = UInt32(newCount)
+        for bits in flagBits {
+            let flags = FlagLetters.Known(rawValue: bits)
+            if !flags.contains(.seen) { header.unseenCount += 1 }
+            if flags.contains(.trashed) { header.deletedCount += 1 }
+        }
+        for (uid, location) in irregular {
+            header.irregular.append(
+                IrregularName(uid: uid, isNew: location.isNew, name: location.name)
+            )
+        }
+        return header
+    }
+
+    mutating func touchAll() {
+        for uid in uids { touched.noteBoth(uid) }
+    }
+
+    /// Whether a summary can hold the table.
+    var fitsSummary: Bool { irregular.count <= SummaryHeader.irregularMax }
+
+    /// The blocks as they are now.
+    func summaryBlocks(_ touched: TouchedBlocks) -> [SummaryBlock] {
+        touched.state.union(touched.fixed).sorted().map { number in
+            let rows = rows(ofBlock: number)
+            if rows.isEmpty { return SummaryBlock(number: number, state: [], fixed: []) }
+            return SummaryBlock(
+                number: number,
+                state: touched.state.contains(number) ? stateRecord(rows) : nil,
+                fixed: touched.fixed.contains(number) ? fixedRecord(rows) : nil
+            )
+        }
+    }
+
+    private func rows(ofBlock number: UInt32) -> Range<Int> {
+        let start = firstRow(from: SummaryBlock.first(of: number))
+        let end = UInt32(exactly: SummaryBlock.end(of: number)).map { firstRow(from: $0) } ?? count
+        return start..<end
+    }
+
+    private func stateRecord(_ rows: Range<Int>) -> [UInt8] {
+        SummaryBlock.state(
+            modseqs.span.extracting(rows),
+            uids.span.extracting(rows),
+            flagBits.span.extracting(rows),
+            places.span.extracting(rows)
+        )
+    }
+
+    private func fixedRecord(_ rows: Range<Int>) -> [UInt8] {
+        var dates: [UInt32] = []
+        var sizes: [UInt32] = []
+        var names: [UInt8] = []
+        for row in rows {
+            let date = self.dates[row]
+            // Outside of these years it is looked up each time.
+            dates.append(date > 0 ? UInt32(exactly: date) ?? 0 : 0)
+            sizes.append(UInt32(exactly: self.sizes[row]) ?? .max)
+            let start = Int(nameOffsets[row])
+            names.append(contentsOf: arena[start..<(start + Int(nameCounts[row]))])
+        }
+        return SummaryBlock.fixed(
+            uids.span.extracting(rows),
+            dates.span,
+            sizes.span,
+            nameCounts.span.extracting(rows),
+            names.span
+        )
+    }
+
+    /// Whether two rows are one message in one place.
+    func isSame(_ row: Int, as other: MessageTable, _ otherRow: Int) -> Bool {
+        places[row] == other.places[otherRow]
+            && (irregular.isEmpty && other.irregular.isEmpty
+                || irregular[uids[row]] == other.irregular[other.uids[otherRow]])
+    }
+
+    func hasSameName(_ row: Int, as other: MessageTable, _ otherRow: Int) -> Bool {
+        name(row).equals(other.name(otherRow))
     }
 }

@@ -1,4 +1,5 @@
 import Maildir
+import MessageIndex
 import Posix
 
 /// What all mailboxes of a process share.
@@ -11,6 +12,14 @@ final class StoreContext {
     /// Nil where the user's inotify instances are used up: mailboxes are polled then.
     let inotify: Inotify?
     weak var store: MailStore?
+    /// Nil until the first mailbox is opened, and where there is none.
+    var index: MessageIndex?
+    /// Whether `martlet-state` knows of the cache: before that, modseqs in it would not be believed.
+    var mayWriteSummaries = false
+    /// Shorter in tests.
+    var stampAgeMilliseconds = Limits.stampAgeMilliseconds
+    /// GUIDs of mailboxes that were left with changes that the index does not have.
+    var unsavedMailboxes: Set<[UInt8]> = []
     /// Starts when `martlet-state` has been read, before the first mailbox is opened.
     var modseqs = ModseqClock(last: 0, ceiling: 0)
 

@@ -1,3 +1,4 @@
+import Glibc
 package import Maildir
 package import Posix
 
@@ -26,14 +27,23 @@ package enum StoreError: Error, Equatable {
     case system(SystemError)
     /// A file of the Maildir that we must not touch, or that others keep changing.
     case maildir(MaildirError)
-    /// A message file in a format that is not served.
+    /// The content of a message file is broken, or the disk says so.
     case unreadableMessage
 
     package init(_ error: MaildirError) {
         if case .system(let system) = error { self = .init(system) } else { self = .maildir(error) }
     }
 
-    package init(_ error: SystemError) { self = error.isNoSpace ? .noSpace : .system(error) }
+    package init(_ error: SystemError) {
+        self =
+            if error.isNoSpace {
+                .noSpace
+            } else if error.code == EBADMSG {
+                .unreadableMessage
+            } else {
+                .system(error)
+            }
+    }
 
     init(_ error: MailboxTreeError) {
         switch error {

@@ -8,6 +8,9 @@ import Bytes
 //  by itself: bytes from 0x80 on that are UTF-8 are that, otherwise what is canonical modified UTF-7
 //  is that, otherwise the bytes are taken as they are, with U+FFFD for what no text holds.
 //
+//  Text is in Unicode's Form C: a directory that another program named in another form is the mailbox of
+//  the normalized name, for clients that name it either way (RFC 9051 §5.1).
+//
 //  The last kind cannot be turned back into bytes, and two directories may come out the same. So a
 //  mailbox's directory is always looked up in what is there (`MailboxTree`), and only a new one is
 //  named by encoding.
@@ -83,11 +86,13 @@ extension MailboxPath {
 
     /// One component of a name on disk as text.
     static func decoded(_ component: [UInt8]) -> [UInt8] {
-        if component.contains(where: { $0 >= 0x80 || $0.isControl }) { return repaired(component) }
+        if component.contains(where: { $0 >= 0x80 || $0.isControl }) {
+            return UTF8Text.normalized(repaired(component))
+        }
         guard let text = ModifiedUTF7.decode(component), refusal(text) == nil else {
             return component
         }
-        return text
+        return UTF8Text.normalized(text)
     }
 
     /// A component of a name on disk in another encoding; as it is where it is not clean in either.
@@ -168,11 +173,13 @@ package struct MailboxNaming: Hashable, Sendable {
 
     private static let inbox = [UInt8]("INBOX")
 
-    /// The mailbox that a client's name (in UTF-8) means, whether or not it exists.
+    /// The mailbox that a client's name (in UTF-8) means, whether or not it exists. The name need not
+    /// be normalized.
     ///
     /// Without a prefix the children of `inbox`, in any case, are those of `INBOX`.
     package func path(of name: [UInt8]) throws(MailboxNameRefusal) -> MailboxPath {
         if name.equalsIgnoringCase(Self.inbox) { return .inbox }
+        let name = UTF8Text.normalized(name)
         guard let rest = withoutPrefix(name) else { throw .outsidePrefix }
         var components = rest.split(separator: separator, omittingEmptySubsequences: false)
             .map { Array($0) }

@@ -27,6 +27,8 @@ package struct FileEvent: Sendable {
     }
     package let kind: Kind
     package let name: [UInt8]
+    /// Whether the name is a directory's. Told only to who asked for directories.
+    package var isDirectory = false
 }
 
 @safe
@@ -40,6 +42,7 @@ package final class Inotify {
 
     private struct Handler {
         let number: UInt64
+        let wantsDirectories: Bool
         let handle: (FileEvent) -> Void
     }
 
@@ -68,8 +71,11 @@ package final class Inotify {
     /// Watches a directory; events go to `handler` until `remove`.
     ///
     /// Fails with ENOSPC where fs.inotify.max_user_watches is reached.
+    ///
+    /// - Parameter directories: whether what happens to directories in it is told too.
     package func add(
         _ directory: Directory,
+        directories: Bool = false,
         _ handler: @escaping @EventLoop (FileEvent) -> Void
     ) throws(SystemError) -> WatchID {
         let mask =
@@ -84,7 +90,9 @@ package final class Inotify {
         }
         guard result >= 0 else { throw SystemError("inotify_add_watch", path: directory.path) }
         lastNumber += 1
-        handlers[result, default: []].append(Handler(number: lastNumber, handle: handler))
+        handlers[result, default: []].append(
+            Handler(number: lastNumber, wantsDirectories: directories, handle: handler)
+        )
         return WatchID(value: result, number: lastNumber)
     }
 
@@ -141,8 +149,11 @@ package final class Inotify {
                 let event = FileEvent(kind: .overflow, name: [])
                 for handler in handlers.values.joined() { handler.handle(event) }
             } else if let kind = Self.kind(mask) {
-                let event = FileEvent(kind: kind, name: name)
-                for handler in handlers[id] ?? [] { handler.handle(event) }
+                let isDirectory = kind != .directoryGone && mask & martlet_in_isdir != 0
+                let event = FileEvent(kind: kind, name: name, isDirectory: isDirectory)
+                for handler in handlers[id] ?? [] where !isDirectory || handler.wantsDirectories {
+                    handler.handle(event)
+                }
             }
         }
     }
@@ -151,7 +162,6 @@ package final class Inotify {
         if mask & (martlet_in_delete_self | martlet_in_move_self | martlet_in_ignored) != 0 {
             return .directoryGone
         }
-        if mask & martlet_in_isdir != 0 { return nil }
         if mask & martlet_in_moved_to != 0 { return .movedTo }
         if mask & martlet_in_moved_from != 0 { return .movedFrom }
         if mask & martlet_in_delete != 0 { return .deleted }

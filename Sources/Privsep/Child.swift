@@ -14,6 +14,11 @@ package struct ChildEnd: Equatable, Sendable, CustomStringConvertible {
     package let code: CInt
     package let wasSignalled: Bool
 
+    /// Whether it ended by its own fault, not because somebody killed it.
+    package var isCrash: Bool {
+        wasSignalled && [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGABRT, SIGFPE, SIGSYS].contains(code)
+    }
+
     /// As in a log line.
     package var description: String { wasSignalled ? "signal=\(code)" : "status=\(code)" }
 }

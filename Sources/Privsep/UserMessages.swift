@@ -16,8 +16,10 @@ package struct UserSettings: Equatable, Sendable {
     package var mailLocation: [UInt8]
     package var hierarchySeparator: UInt8
     package var namespacePrefix: NamespacePrefix
-    /// `cache_directory`, absolute, `~` replaced; nothing uses it yet.
+    /// Where the user's indexes are: absolute, `~` replaced, this user's own.
     package var cacheDirectory: [UInt8]
+    /// Whether the process before died so soon that its index may have been why.
+    package var setsIndexAside: Bool
     /// How long the process stays after its last session.
     package var lingerSeconds: UInt32
     package var logLevel: Log.Level
@@ -31,6 +33,7 @@ package struct UserSettings: Equatable, Sendable {
         hierarchySeparator: UInt8 = UInt8(ascii: "."),
         namespacePrefix: NamespacePrefix = .automatic,
         cacheDirectory: [UInt8] = [],
+        setsIndexAside: Bool = false,
         lingerSeconds: UInt32 = 300,
         logLevel: Log.Level = .info,
         isPersonal: Bool = false
@@ -41,6 +44,7 @@ package struct UserSettings: Equatable, Sendable {
         self.hierarchySeparator = hierarchySeparator
         self.namespacePrefix = namespacePrefix
         self.cacheDirectory = cacheDirectory
+        self.setsIndexAside = setsIndexAside
         self.lingerSeconds = lingerSeconds
         self.logLevel = logLevel
         self.isPersonal = isPersonal
@@ -56,6 +60,7 @@ package struct UserSettings: Equatable, Sendable {
         case .fixed(let prefix): writer.write(prefix as [UInt8]?, max: FieldLimits.wordBytesMax)
         }
         writer.write(cacheDirectory, max: FieldLimits.pathBytesMax)
+        writer.write(setsIndexAside)
         writer.write(lingerSeconds)
         writer.write(UInt8(logLevel.rawValue))
         writer.write(isPersonal)
@@ -72,6 +77,7 @@ package struct UserSettings: Equatable, Sendable {
             namespacePrefix = .automatic
         }
         cacheDirectory = try reader.bytes(max: FieldLimits.pathBytesMax)
+        setsIndexAside = try reader.flag()
         lingerSeconds = try reader.number()
         logLevel = try reader.logLevel()
         isPersonal = try reader.flag()

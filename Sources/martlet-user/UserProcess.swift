@@ -8,7 +8,7 @@ import Privsep
 //  What martletd starts for one user
 //
 //  It is exec'd with the user's uid, gid and groups; it opens the Maildir, takes `martlet-lock` in it,
-//  locks itself up (only the Maildir can be reached from then on), says `ready`, and serves the
+//  locks itself up (only the Maildir and the index can be reached from then on), says `ready`, and serves the
 //  sessions that it is handed. When it has had none for the linger time it asks to leave.
 
 @EventLoop
@@ -86,7 +86,8 @@ final class UserProcess {
         if case .fixed(let text) = settings.namespacePrefix { prefix = text }
         // What lies outside of the Maildir is read before the door closes.
         let bootID = hostBootID()
-        try Sandbox.confineUser(to: [root])
+        let cache = CachePath.prepare(settings.cacheDirectory)
+        try Sandbox.confineUser(to: cache.map { [root, $0] } ?? [root])
         store = try MailStore(
             StoreSettings(
                 root: root,
@@ -95,7 +96,9 @@ final class UserProcess {
                 processID: ownProcessID,
                 host: hostName(),
                 userName: settings.userName,
-                bootID: bootID
+                bootID: bootID,
+                cacheDirectory: cache,
+                setsIndexAside: settings.setsIndexAside
             )
         )
     }

@@ -31,10 +31,6 @@ enum ConfigurationCheck {
             )
             complain(["note: \(error)"])
         }
-        if file.lines["cache_directory"] != nil {
-            let error = file.error(about: "cache_directory", "nothing uses it yet")
-            complain(["note: \(error)"])
-        }
         complain(errors.sorted { $0.line < $1.line }.map(\.description))
         exit(errors.isEmpty ? 0 : 1)
     }

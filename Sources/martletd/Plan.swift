@@ -46,11 +46,8 @@ struct Plan {
             personalMaildir
             ?? Settings.expand(settings.mailLocation, home: home, user: account.name)
         guard let location, location.count <= FieldLimits.pathBytesMax,
-            let cache = Settings.expand(
-                isPersonal ? "~/.cache/martlet" : settings.cacheDirectory,
-                home: home,
-                user: account.name
-            ), cache.count <= FieldLimits.pathBytesMax
+            let cache = cacheDirectory(of: account, home: home),
+            cache.count <= FieldLimits.pathBytesMax
         else { return nil }
         let prefix: UserSettings.NamespacePrefix =
             switch settings.namespacePrefix {
@@ -68,6 +65,24 @@ struct Plan {
             logLevel: settings.logLevel,
             isPersonal: isPersonal
         )
+    }
+
+    /// The directory that martletd makes for users in; nil where each has one at home.
+    var sharedCache: CacheDirectory? {
+        if isPersonal || settings.cacheDirectory.hasPrefix("~") { return nil }
+        return CacheDirectory(path: Array(settings.cacheDirectory.utf8))
+    }
+
+    private func cacheDirectory(of account: Account, home: [UInt8]) -> [UInt8]? {
+        if let shared = sharedCache { return shared.path + Array("/\(account.uid)".utf8) }
+        var location = isPersonal ? "~/.cache/martlet" : settings.cacheDirectory
+        // The XDG base directory specification: a path that is not absolute is to be ignored.
+        if isPersonal, let xdg = environment("XDG_CACHE_HOME"), xdg.hasPrefix("/"),
+            !xdg.contains("%")
+        {
+            location = xdg + "/martlet"
+        }
+        return Settings.expand(location, home: home, user: account.name)
     }
 
     /// `HOME` counts for a person's own run; the account's entry where there is none.

@@ -40,6 +40,7 @@ struct UserProcessKey: Hashable {
 final class UserProcess {
     let key: UserProcessKey
     let role: Role<UserRequest, UserReport>
+    let started = Instant.now
     private var sentCount: UInt32 = 0
     private var openings: [UInt32: Answer<OpeningResult>] = [:]
     /// Sessions given and not reported ended.
@@ -140,6 +141,10 @@ final class UserProcesses {
     private let plan: Plan
     private let executables: Executables
     private var processes: [UserProcessKey: UserProcess] = [:]
+    /// Whose last process crashed soon after its start: the next one does without the old index.
+    private var crashedSoon: Set<UserProcessKey> = []
+    /// How soon: an index that is broken shows when it is first used.
+    private static let soonSeconds = 60
     private let changed = Signal()
     private var isStopping = false
     /// Told when the last process of a uid has ended.
@@ -221,6 +226,16 @@ final class UserProcesses {
         }
         let process = UserProcess(key, role)
         processes[key] = process
+        var settings = settings
+        settings.setsIndexAside = crashedSoon.remove(key) != nil
+        if let shared = plan.sharedCache {
+            do throws(SystemError) {
+                try shared.prepare(uid: account.uid, gid: account.gid)
+            } catch {
+                // The user's process finds that it is not there, or not its own.
+                Log.warning("event=no-cache-directory uid=\(account.uid) \(error)")
+            }
+        }
         role.tell(.configure(settings))
         Log.info(
             "event=user-started user=\(account.name.quotedForLog) uid=\(key.uid)"
@@ -233,6 +248,10 @@ final class UserProcesses {
     private func follow(_ process: UserProcess) async {
         let end = await process.follow()
         if processes[process.key] === process { processes[process.key] = nil }
+        if end.isCrash, Instant.now < process.started.adding(milliseconds: 1_000 * Self.soonSeconds)
+        {
+            crashedSoon.insert(process.key)
+        }
         let line = "event=user-ended uid=\(process.key.uid) pid=\(process.role.child.pid) \(end)"
         if end.code == 0, !end.wasSignalled { Log.info(line) } else { Log.error(line) }
         if !hasProcess(of: process.key.uid) { lastEnded?(process.key.uid) }

@@ -112,7 +112,7 @@ private final class Collected {
 }
 
 private let greeting =
-    "* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE AUTH=PLAIN AUTH=LOGIN]"
+    "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE AUTH=PLAIN AUTH=LOGIN]"
     + " Martlet ready.\r\n"
 private let failed = "a NO [AUTHENTICATIONFAILED] Wrong user name or password.\r\n"
 /// `\0ann\0sesame`.

@@ -94,9 +94,14 @@ struct ProgressTests {
             try await bench.ask(client, "s SELECT INBOX")
             client.stream.isStalled = true
             client.stream.send(Array("a1 FETCH 1:* BODY.PEEK[]\r\n".utf8))
-            await EventLoop.sleep(milliseconds: 200)
-            let waiting = client.session.output.count
-            await EventLoop.sleep(milliseconds: 200)
+            // Until what may be sent ahead is there.
+            var waiting = 0
+            repeat {
+                waiting = client.session.output.count
+                await EventLoop.sleep(milliseconds: 500)
+            } while waiting == 0 || client.session.output.count > waiting + 100_000
+            waiting = client.session.output.count
+            await EventLoop.sleep(milliseconds: 300)
             #expect(client.session.output.count == waiting)
             client.stream.isStalled = false
             // Parsed as literals: anything within one would break what follows.

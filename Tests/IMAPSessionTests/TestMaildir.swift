@@ -13,9 +13,19 @@ final class TestMaildir {
         let parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm/" : NSTemporaryDirectory()
         root = parent + "martlet-transcript-" + UUID().uuidString
         try Self.makeMailbox(root)
+        try FileManager.default.createDirectory(
+            atPath: cache,
+            withIntermediateDirectories: false
+        )
     }
 
-    deinit { try? FileManager.default.removeItem(atPath: root) }
+    deinit {
+        try? FileManager.default.removeItem(atPath: root)
+        try? FileManager.default.removeItem(atPath: cache)
+    }
+
+    /// Where the index is.
+    var cache: String { root + "-cache" }
 
     private static func makeMailbox(_ path: String) throws {
         for name in ["cur", "new", "tmp"] {

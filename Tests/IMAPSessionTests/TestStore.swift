@@ -10,7 +10,8 @@ extension MailStore {
     static func forTest(
         _ root: String,
         separator: UInt8 = UInt8(ascii: "."),
-        prefix: [UInt8]? = []
+        prefix: [UInt8]? = [],
+        cache: String? = nil
     ) async throws -> MailStore {
         let settings = StoreSettings(
             root: Array(root.utf8),
@@ -18,10 +19,13 @@ extension MailStore {
             prefix: prefix,
             processID: getpid(),
             host: Array("test".utf8),
-            userName: Array("ann".utf8)
+            userName: Array("ann".utf8),
+            bootID: Array("test".utf8),
+            cacheDirectory: cache.map { Array($0.utf8) }
         )
         for _ in 0..<600 {
             let store = try MailStore(settings)
+            store.context.stampAgeMilliseconds = 20
             if store.context.inotify != nil { return store }
             store.close()
             await EventLoop.sleep(milliseconds: 100)

@@ -35,7 +35,8 @@ import IMAPWire
 //  `mailbox NAME`, `remove-mailbox NAME`, `move-mailbox OLD NEW`, `remove-file PATH`. `disk INBOX/cur
 //  …` asserts the names there, in order; `check <a> < <b>` compares numbers that were bound; `closed
 //  A` asserts that the server has ended the connection; from `compress A` on its connection is
-//  compressed, as COMPRESS has been answered OK. `pause` lets a command begin, and wait for what
+//  compressed, as COMPRESS has been answered OK. `stall A` is a client that does not read, until
+//  `resume A`; `hang-up A` one that closes its end. `pause` lets a command begin, and wait for what
 //  keeps it waiting.
 
 struct Transcript {
@@ -80,6 +81,8 @@ struct Transcript {
         case check([UInt8], [UInt8])
         case closed(String)
         case compress(String)
+        case stall(String, Bool)
+        case hangUp(String)
         case pause
     }
 
@@ -113,7 +116,7 @@ struct Transcript {
         guard sessions.count == 1 else { return false }
         return !steps.contains {
             switch $0.kind {
-            case .action, .closed, .compress, .pause: true
+            case .action, .closed, .compress, .stall, .hangUp, .pause: true
             default: false
             }
         }
@@ -218,6 +221,8 @@ struct Transcript {
         case "check":
             guard words.count == 4, words[2] == "<" else { throw Malformed(description: "check") }
             step(.check(Array(words[1].utf8), Array(words[3].utf8)), reader)
+        case "stall", "resume": step(.stall(words[1], words[0] == "stall"), reader)
+        case "hang-up": step(.hangUp(words[1]), reader)
         case "compress": step(.compress(words[1]), reader)
         case "closed": step(.closed(words[1]), reader)
         case "pause": step(.pause, reader)

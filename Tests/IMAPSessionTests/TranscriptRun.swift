@@ -55,6 +55,7 @@ final class TranscriptRun {
     private var store: MailStore
     private var clients: [String: Client] = [:]
     private var bindings: [String: [UInt8]] = [:]
+    private var restarts = 0
     private(set) var failures: [String] = []
     /// The file as it should be, where expectations are rewritten.
     var rewriting: TranscriptRewriting?
@@ -119,14 +120,17 @@ final class TranscriptRun {
         for file in transcript.files {
             try maildir.write(file.content, to: maildir.root + "/" + file.path)
         }
-        store = try await Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir, transcript)
     }
 
-    private static func open(_ root: String, _ transcript: Transcript) async throws -> MailStore {
+    private static func open(_ maildir: TestMaildir, _ transcript: Transcript) async throws
+        -> MailStore
+    {
         try await MailStore.forTest(
-            root,
+            maildir.root,
             separator: transcript.separator,
-            prefix: transcript.prefix
+            prefix: transcript.prefix,
+            cache: maildir.cache
         )
     }
 
@@ -169,7 +173,7 @@ final class TranscriptRun {
             _ = try await store.open(path)
         }
         await store.shutDown(inOrder: false)
-        store = try await Self.open(maildir.root, transcript)
+        store = try await Self.open(maildir, transcript)
     }
 
     private func start() async throws {
@@ -241,6 +245,8 @@ final class TranscriptRun {
             guard let first = numbers[0], let second = numbers[1], first < second else {
                 return fail(step, "not so: \(numbers)")
             }
+        case .stall(let name, let stalls): clients[name]?.stream.isStalled = stalls
+        case .hangUp(let name): clients[name]?.stream.end()
         case .compress(let name): clients[name]?.stream.compress()
         case .pause: await EventLoop.sleep(milliseconds: 100)
         case .closed(let name):
@@ -333,15 +339,26 @@ final class TranscriptRun {
         }
         let (isUTF8, acceptsUTF8) = (client.session.isUTF8, client.session.acceptsUTF8)
         let isRev2 = client.session.revision == .rev2
+        let sync = client.session.sync
         client.stream.end()
         _ = await client.waitForEnd()
-        await store.shutDown(inOrder: false)
-        store = try await Self.open(maildir.root, transcript)
+        // In turn: a crash, an end in order, and one so long after the last change that the next
+        // process takes the index for what is there.
+        restarts += 1
+        if restarts % 3 == 2 { await EventLoop.sleep(milliseconds: 30) }
+        await store.shutDown(inOrder: restarts % 3 != 0)
+        store = try await Self.open(maildir, transcript)
         let next = Client(MemoryStream(), store)
         clients[name] = next
         next.start(tag: nil)
         if acceptsUTF8 { try await enable(next, "UTF8=ACCEPT") }
         if isRev2 { try await enable(next, "IMAP4rev2") }
+        if sync.quickResync {
+            try await enable(next, "QRESYNC")
+        } else if sync.condStore {
+            try await enable(next, "CONDSTORE")
+        }
+        if sync.uidOnly { try await enable(next, "UIDONLY") }
         if let (mailbox, isReadOnly) = selected {
             let wire = isUTF8 ? mailbox : ModifiedUTF7.encode(mailbox) ?? mailbox
             try await select(next, wire, isReadOnly)
@@ -544,7 +561,7 @@ final class TranscriptRun {
         case .disk(let directory, _):
             rewriting.flush()
             rewriting.disk(directory, try maildir.names(directory), step)
-        case .compress:
+        case .compress, .stall, .hangUp:
             rewriting.flush()
             rewriting.keep(step)
             try await perform(step, 0)

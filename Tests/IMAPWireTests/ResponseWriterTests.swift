@@ -87,11 +87,11 @@ struct StatusResponseTests {
         func line(_ list: CapabilityList) -> String { written { $0.append(capabilities: list) } }
         #expect(
             line(.beforeLogin(offersStartTLS: true, allowsLogin: false))
-                == "* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE STARTTLS LOGINDISABLED\n"
+                == "* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE STARTTLS LOGINDISABLED\n"
         )
         #expect(
             line(.beforeLogin(offersStartTLS: false, allowsLogin: true))
-                == "* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE AUTH=PLAIN AUTH=LOGIN\n"
+                == "* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE AUTH=PLAIN AUTH=LOGIN\n"
         )
         let after = CapabilityList.afterLogin(appendLimit: 1_000)
         #expect(line(after).hasSuffix(" APPENDLIMIT=1000\n"))
@@ -192,6 +192,24 @@ struct SetWriterTests {
     )
     func numbers(_ numbers: [UInt32], _ text: String) {
         #expect(written { $0.append(set: numbers) } == text)
+    }
+
+    @Test("an empty set has no form: what would hold it is left out")
+    func empty() {
+        #expect(written { $0.append(set: [ClosedRange<UInt32>]()) } == "")
+        #expect(written { $0.append(set: [UInt32]()) } == "")
+        #expect(written { $0.append(vanished: [], isEarlier: true) } == "")
+        let validity = UIDValidity(7)
+        for code in [
+            ResponseCode.appendUID(validity, []), .copyUID(validity, from: [], to: []),
+            .copyUID(validity, from: [1...1], to: []), .modified([]),
+        ] {
+            #expect(written { $0.append(untagged: .ok, code, "Done") } == "* OK Done\n")
+        }
+        var response = ESearchResponse(tag: nil, isUID: true)
+        response.all = []
+        response.addTo = [.init(position: 0, set: [])]
+        #expect(written { $0.append(response, .ascii) } == "* ESEARCH UID\n")
     }
 
     @Test("ranges keep their order for COPYUID")

@@ -189,9 +189,9 @@ extension Mailbox {
         do throws(StoreError) {
             try await write(Array(text.utf8), to: staged)
             try await finish(staged, date: WallTime(seconds: 1_000_000_000))
-            return try await admit(staged, flags: flags, keywords: keywords)
+            return try await admit([StagedAdmission(staged, flags: flags, keywords: keywords)])[0]
         } catch {
-            await discard(staged)
+            await discard([staged])
             throw error
         }
     }

@@ -360,6 +360,7 @@ extension AllTests {
             let list = try #require(scratch.read("dovecot-uidlist"))
             let name = try #require(scratch.names("cur").last)
             try scratch.deliver("new/1800000000.x.h")
+            inbox.wantScan()
             try await inbox.settle()
             _ = try await inbox.expunge([3, 4], source: 1)
             #expect(inbox.table.uids == [1, 2] && inbox.uidNext == 5)

@@ -52,6 +52,7 @@ private let settings = UserSettings(
     hierarchySeparator: 0x2F,
     namespacePrefix: .fixed(Array("INBOX/".utf8)),
     cacheDirectory: Array("/var/cache".utf8),
+    setsIndexAside: true,
     lingerSeconds: 5,
     logLevel: .debug,
     isPersonal: true

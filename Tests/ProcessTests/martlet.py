@@ -437,6 +437,10 @@ class Server:
         self.out_path = os.path.join(self.folder, "out")
         self.password, self.maildir, self.as_user = password, maildir, as_user
         self.environment = dict(os.environ, **(environment or {}))
+        # Personal mode keeps its index at home, which is the tester's.
+        self.cache = os.path.join(self.folder, "cache")
+        if mode == "personal" and not as_user:
+            self.environment.setdefault("XDG_CACHE_HOME", self.cache)
         self.command = [os.path.join(executables(kind), "martletd")]
         if mode == "system":
             self.certificate = default_certificate()

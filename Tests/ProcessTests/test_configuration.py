@@ -49,11 +49,6 @@ class Check(TestCase):
         self.assertFalse([line for line in lines if line.startswith("%s:2:" % path)])
         self.assertFalse([line for line in lines if line.startswith("%s:5:" % path)])
 
-    def test_the_cache_directory_is_said_to_be_unused(self):
-        path, lines = self.check("log_level = info\ncache_directory = /var/cache/martlet\n", 0)
-        self.assertTrue([
-            line for line in lines if "%s:2: " % path in line and "cache_directory" in line], lines)
-
     def test_a_missing_certificate(self):
         path, lines = self.check(
             "tls_certificate = /nowhere/cert.pem\ntls_key = /nowhere/key.pem\n", 1)

@@ -86,7 +86,7 @@ class Linkage(unittest.TestCase):
         "martlet-auth": {"libpam", "libaudit", "libcap-ng"},
         "martlet-user": {"libz", "liblmdb"},
     }
-    NEEDED = {"martlet-tls": {"libssl"}, "martlet-auth": {"libpam"}, "martlet-user": {"libz"}}
+    NEEDED = {"martlet-tls": {"libssl"}, "martlet-auth": {"libpam"}, "martlet-user": {"libz", "liblmdb"}}
 
     def check(self, name):
         listing = martlet.run(["ldd", os.path.join(martlet.RELEASE, name)]).stdout

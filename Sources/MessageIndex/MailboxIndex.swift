@@ -1,0 +1,135 @@
+import Bytes
+import Posix
+
+/// What the index has of one mailbox. Every call may wait for the disk: use it in jobs.
+///
+/// Nothing here fails: what cannot be read is not there, and what cannot be written is made anew when
+/// it is next asked for. The log says once why.
+package final class MailboxIndex: Sendable {
+    package let index: MessageIndex
+    let number: UInt32
+
+    init(_ index: MessageIndex, _ number: UInt32) {
+        self.index = index
+        self.number = number
+    }
+
+    // MARK: Details
+
+    /// Calls `body` for each UID that has a detail record, in the order of `uids`: cheapest where
+    /// they ascend. The bytes are valid only inside. One consistent look; writers wait for its end.
+    package func readDetails(
+        _ uids: some Sequence<UInt32>,
+        _ body: (UInt32, borrowing Span<UInt8>) -> Void
+    ) {
+        try? index.read { transaction throws(IndexError) in
+            for uid in uids {
+                try transaction.read(IndexKey(.detail, mailbox: number, uid)) { bytes in
+                    body(uid, bytes)
+                }
+            }
+        }
+    }
+
+    /// Stores or replaces detail records, in one transaction. One that is too long is left out.
+    package func writeDetails(_ records: [(uid: UInt32, bytes: [UInt8])]) {
+        guard !records.isEmpty else { return }
+        do throws(IndexError) { try store(records) } catch {
+            // This mailbox has had its share of the room: it begins anew.
+            if error == .isFull { removeAll() }
+        }
+    }
+
+    private func store(_ records: [(uid: UInt32, bytes: [UInt8])]) throws(IndexError) {
+        try index.write { transaction throws(IndexError) in
+            for record in records where record.bytes.count <= Limits.detailBytesMax {
+                let key = IndexKey(.detail, mailbox: number, record.uid)
+                try transaction.write(key, record.bytes.span)
+            }
+        }
+    }
+
+    /// Removes the details of messages that are gone.
+    package func removeDetails(_ uids: [UInt32]) {
+        try? index.write { transaction throws(IndexError) in
+            for uid in uids { try transaction.remove(IndexKey(.detail, mailbox: number, uid)) }
+        }
+    }
+
+    // MARK: Summary
+
+    /// The header alone.
+    package func readHeader() -> SummaryHeader? {
+        try? index.read { transaction throws(IndexError) in try header(transaction) }
+    }
+
+    /// The whole summary; nil where there is none.
+    package func readSummary() -> MailboxSummary? {
+        try? index.read { transaction throws(IndexError) -> MailboxSummary? in
+            guard var header = try header(transaction) else { return nil }
+            try transaction.read(IndexKey(.extra, mailbox: number)) { bytes throws(IndexError) in
+                try header.readExtra(bytes)
+            }
+            var summary = MailboxSummary(header)
+            var next = IndexKey(.state, mailbox: number)
+            let end = IndexKey.end(.state, mailbox: number)
+            while true {
+                var block: UInt32?
+                try transaction.readFirst(from: next, below: end) { key, bytes throws(IndexError) in
+                    block = key.number
+                    try summary.append(state: bytes, key.number)
+                }
+                guard let block else { break }
+                let fixed = IndexKey(.fixed, mailbox: number, block)
+                let isThere = try transaction.read(fixed) { bytes throws(IndexError) in
+                    try summary.append(fixed: bytes)
+                }
+                guard isThere else { throw .inconsistent }
+                if block == .max { break }
+                next = IndexKey(.state, mailbox: number, block + 1)
+            }
+            try summary.check()
+            return summary
+        }
+    }
+
+    private func header(
+        _ transaction: borrowing IndexTransaction
+    ) throws(IndexError) -> SummaryHeader? {
+        var header: SummaryHeader?
+        try transaction.read(IndexKey(.header, mailbox: number)) { bytes throws(IndexError) in
+            header = try SummaryHeader(bytes)
+        }
+        return header
+    }
+
+    /// Writes blocks and, with or after the last of them, the header, in one transaction. Returns
+    /// whether they are there now. A mailbox for which there is no room has no summary any more.
+    package func write(_ blocks: [SummaryBlock], _ header: SummaryHeader?) -> Bool {
+        do throws(IndexError) {
+            try index.write { transaction throws(IndexError) in
+                for block in blocks {
+                    let state = IndexKey(.state, mailbox: number, block.number)
+                    let fixed = IndexKey(.fixed, mailbox: number, block.number)
+                    try transaction.replace(state, block.state)
+                    try transaction.replace(fixed, block.fixed)
+                }
+                guard var header else { return }
+                header.ages = index.ages
+                let (record, extra) = (header.record, header.extraRecord)
+                try transaction.write(IndexKey(.header, mailbox: number), record.span)
+                try transaction.write(IndexKey(.extra, mailbox: number), extra.span)
+            }
+            return true
+        } catch {
+            if error == .isFull { removeSummary() }
+            return false
+        }
+    }
+
+    /// Forgets the summary; details stay.
+    package func removeSummary() { try? index.removeSummary(number) }
+
+    /// Drops all that is known of the mailbox.
+    package func removeAll() { try? index.remove(number) }
+}

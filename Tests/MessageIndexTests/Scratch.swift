@@ -1,0 +1,62 @@
+import Foundation
+import Posix
+
+@testable import MessageIndex
+
+/// A directory for an index, removed at the end of its test.
+final class Scratch: Sendable {
+    let path: String
+    let guid = [UInt8](0..<16)
+
+    init() throws {
+        path = NSTemporaryDirectory() + "message-index-" + UUID().uuidString
+        try FileManager.default.createDirectory(
+            atPath: path,
+            withIntermediateDirectories: false,
+            attributes: [.posixPermissions: 0o700]
+        )
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func index(
+        boot: String = "boot-1",
+        inode: UInt64 = 1
+    ) throws -> MessageIndex {
+        try MessageIndex(
+            directory: Directory(path: Array(path.utf8)),
+            identity: IndexIdentity(
+                maildir: FileIdentity(device: 1, inode: inode),
+                bootID: Array(boot.utf8)
+            )
+        )
+    }
+
+    func read(_ name: String) -> String? {
+        FileManager.default.contents(atPath: "\(path)/\(name)").map {
+            String(decoding: $0, as: UTF8.self)
+        }
+    }
+}
+
+extension MailboxIndex {
+    func details(_ uids: some Sequence<UInt32>) -> [UInt32: [UInt8]] {
+        var found: [UInt32: [UInt8]] = [:]
+        readDetails(uids) { uid, bytes in
+            var copy: [UInt8] = []
+            for index in bytes.indices { copy.append(bytes[index]) }
+            found[uid] = copy
+        }
+        return found
+    }
+}
+
+extension MessageIndex {
+    func mailbox(_ scratch: Scratch, uidValidity: UInt32 = 7) throws -> MailboxIndex {
+        try mailbox(
+            id: scratch.guid,
+            directory: FileIdentity(device: 1, inode: 2),
+            uidValidity: uidValidity
+        )
+    }
+}

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: ISC
+"""Twenty sessions at once, whose clients check all that they are told: `stress.py`, for a moment."""
+
+import random
+import threading
+import time
+
+import martlet
+import stress
+from martlet import TestCase
+
+
+class Stress(TestCase):
+    seconds = 8
+
+    def run_load(self, **options):
+        seed = random.randrange(1_000_000)
+        print("         seed %d" % seed)
+        load = stress.run(self.seconds, seed, **options)
+        print("         %d commands, %d messages" % (load.truth.commands, load.truth.count))
+        self.assertEqual([], load.truth.problems, "\n".join(load.truth.problems))
+        self.assertEqual([], load.crashes)
+        self.assertGreater(load.truth.commands, 200)
+
+    def test_load(self):
+        self.run_load()
+
+    def test_load_while_the_process_is_killed(self):
+        self.run_load(sessions=10, kill=True)
+
+    @martlet.needs_root
+    def test_load_in_system_mode(self):
+        self.run_load(sessions=10, system=True)
+
+
+class NobodyWaits(TestCase):
+    """While a session does what takes long, another of the same user is answered, and pushed to,
+    within 50 ms: also on a disk that takes 200 ms for each fsync."""
+
+    MESSAGES = 10_000
+    within = 0.05
+
+    def run_beside(self, kind, environment):
+        host = self.server(kind=kind, environment=environment)
+        mail = host.maildir
+        line = b"This line is looked through, and what is sought is not in it.\n"
+        for number in range(self.MESSAGES):
+            mail.put(b"Subject: %d\n\n" % number + line * 8)
+        mail.make("Target")
+        mail.make("Big")
+        big = b"Subject: big\n\n" + line * 16_000
+        for _ in range(40):
+            mail.put(big, mailbox="Big")
+        busy = self.session(host, timeout=120)
+        busy.select()
+        other = self.session(host, timeout=120)
+        other.select()
+        # As another mailbox: what is pushed does not wait for the scan of ten thousand.
+        idle = self.session(host, timeout=120)
+        idle.ok("CREATE Pushed")
+        idle.select("Pushed")
+        idle.idle()
+        reader = self.session(host, timeout=120)
+        reader.select("Big")
+        searcher = self.session(host, timeout=120)
+        searcher.select()
+        # Nobody reads this one's answers until the end.
+        fetched = reader.start("FETCH 1:* BODY.PEEK[]")
+        searched = searcher.start("SEARCH BODY nowhere")
+        copied = busy.start("COPY 1:* Target")
+        ends = {}
+
+        def wait(connection, tag, name):
+            connection.finish(tag, 120)
+            ends[name] = time.monotonic()
+
+        threads = [threading.Thread(target=wait, args=each, daemon=True) for each in (
+            (searcher, searched, "search"), (busy, copied, "copy"))]
+        for thread in threads:
+            thread.start()
+        answers, pushes = [], []
+        count = 0
+        while any(thread.is_alive() for thread in threads) or count < 3:
+            sent = time.monotonic()
+            other.ok("NOOP")
+            answers.append(time.monotonic() - sent)
+            if len(answers) % 10 == 1:
+                count += 1
+                sent = time.monotonic()
+                mail.deliver(mailbox="Pushed")
+                idle.read_until(rb"^\* %d EXISTS" % count, 30)
+                pushes.append(time.monotonic() - sent)
+            time.sleep(0.005)
+            if count > 2_000:
+                break
+        for thread in threads:
+            thread.join(120)
+        result = reader.finish(fetched, 120)
+        self.assertEqual(len(result.untagged), 40)
+        self.assertEqual(set(ends), {"search", "copy"})
+        self.assertEqual(self.MESSAGES, other.exists("Target"))
+        answers.sort()
+        pushes.sort()
+        print("         %d answers, the slowest %.0f ms, 99 %% within %.0f ms; %d pushes, the"
+              " slowest %.0f ms" % (len(answers), answers[-1] * 1000,
+                                    answers[len(answers) * 99 // 100] * 1000, len(pushes),
+                                    pushes[-1] * 1000))
+        return answers, pushes
+
+    def check(self, kind, environment=None, factor=1):
+        answers, pushes = self.run_beside(kind, environment)
+        # A machine that others use stalls now and then; a loop that waits does so every time.
+        limit = self.within * factor
+        self.assertLess(answers[len(answers) * 95 // 100], limit)
+        self.assertLess(pushes[len(pushes) // 2], limit)
+        self.assertLess(answers[-1], 10 * limit)
+
+    def test_long_commands(self):
+        self.check("release")
+
+    def test_long_commands_on_a_slow_disk(self):
+        # Only debug builds can be told to be slow; they are that by themselves, too.
+        self.check("debug", {"MARTLET_TEST_FSYNC_DELAY_MS": "200"}, factor=3)
