@@ -1,5 +1,9 @@
 /// What bounds a session, each with its reason.
 package enum Limits {
+    /// APPENDs of one session that wait for the disk, each with a message in memory or in a file, while
+    /// the next is taken in.
+    static let pendingAppendsMax = 16
+
     /// RFC 9051 §5.4: at least 30 minutes.
     static let idleSeconds = 30 * 60 + 30
 
@@ -39,11 +43,17 @@ package enum Limits {
     /// the kernel gives a user some 8,000 on a small host.
     static let notifyMailboxCountMax = 2_000
 
+    /// Mailboxes that NOTIFY looks at at once: one that is locked must not keep others back.
+    static let notifyLooksMax = 8
+
     /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
     static let multiSearchCountMax = 10_000
 
     /// Messages handed to one job where their headers or records are enough.
     static let renderHeaderCountMax = 256
+
+    /// Message content that one job may look through for SEARCH, SORT and THREAD.
+    static let lookBytesMax = 4 << 20
 
     /// BAD commands in a row before the connection is closed: a client that is lost stays so.
     static let badCommandsMax = 50

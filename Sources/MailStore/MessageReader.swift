@@ -92,6 +92,9 @@ package final class MessageReader: @unchecked Sendable {
             guard inflated != nil else {
                 throw SystemError("inflate", EBADMSG, path: list.path(entry))
             }
+        } else if isForeign {
+            // `MessageFile.read` says which.
+            throw SystemError("read", EBADMSG, path: list.path(entry))
         } else {
             while !isAtEnd, !has(hasHeader) {
                 wanted *= 4
@@ -108,6 +111,11 @@ package final class MessageReader: @unchecked Sendable {
     private var isCompressed: Bool {
         let bytes = room
         return MessageFile.isCompressed(bytes.span.extracting(0..<count))
+    }
+
+    private var isForeign: Bool {
+        let bytes = room
+        return MessageFile.foreignFormat(bytes.span.extracting(0..<count)) != nil
     }
 
     private func has(_ header: (Span<UInt8>) -> Bool) -> Bool {
@@ -168,10 +176,17 @@ package struct NameList: Sendable {
         }
     }
 
-    /// Whether the name tells RFC822.SIZE, rightly or not.
-    package func claimsWireSize(_ entry: Entry) -> Bool {
-        guard let name = entry.name else { return false }
+    /// Whether the name of the file with this offset tells RFC822.SIZE, rightly or not.
+    package func claimsWireSize(_ offset: Int) -> Bool {
+        guard let name = entries[offset].name else { return false }
         return MessageName.SizeHints(base: names.span.extracting(name)).wire != nil
+    }
+
+    /// INTERNALDATE of the message with this offset, without a look into its file.
+    package func modified(_ offset: Int) -> Int64? {
+        guard let name = entries[offset].name else { return nil }
+        let directory = entries[offset].isNew ? new : cur
+        return try? directory.statusFollowingLinks(Array(names[name])).modified.seconds
     }
 
     func open(_ entry: Entry) throws(SystemError) -> OwnedDescriptor {
