@@ -86,6 +86,12 @@ public struct ByteBuffer: Sendable {
     }
 }
 
+extension [UInt8] {
+    @inlinable public mutating func append(copying other: Span<UInt8>) {
+        unsafe other.withUnsafeBufferPointer { unsafe append(contentsOf: $0) }
+    }
+}
+
 /// The lower-case hexadecimal digit of a value below 16.
 @inlinable public func hexDigit(_ value: UInt8) -> UInt8 {
     value < 10 ? 0x30 &+ value : 0x57 &+ value

@@ -11,13 +11,14 @@ import Posix
 
 /// What a job needs to answer FETCH for some messages.
 struct FetchBatch: Sendable {
-    var names: NameList
+    var look: DetailJob
     /// How each answer begins, one after the other.
     var beginnings = ByteBuffer()
     /// Where each beginning ends, and what is known of the message.
     var messages: [Message] = []
 
     struct Message: Sendable {
+        var begin: Int
         var end: Int
         /// Whether nothing stands behind the parenthesis yet.
         var isBare: Bool
@@ -32,6 +33,8 @@ struct FetchBatch: Sendable {
 struct FetchedBatch: Sendable {
     var bytes: [UInt8] = []
     var messages: [Message] = []
+    /// Records that were made, to be kept.
+    var made: [(uid: UInt32, bytes: [UInt8])] = []
 
     struct Message: Sendable {
         /// Where its answer ends in `bytes`.
@@ -58,57 +61,69 @@ extension FetchPlan {
         }
         var fetched = FetchedBatch()
         fetched.messages.reserveCapacity(batch.messages.count)
-        var read = 0
-        var beginning = 0
-        for (index, message) in batch.messages.enumerated() {
-            let end = message.end
-            defer { beginning = end }
-            let begin = beginning..<end
-            var result = FetchedBatch.Message(end: output.count)
-            let entry = batch.names.entries[index]
-            let isSizeKnown =
-                !wantsSize || message.size >= 0 || batch.names.claimsWireSize(entry)
-            var extent = needsWhole || !isSizeKnown ? MessageExtent.whole : .header
-            while true {
-                var isShort = false
-                let isThere = reader.read(
-                    entry,
-                    of: batch.names,
-                    extent,
-                    hasHeader: { HeaderBlock.endIfComplete(in: $0) != nil }
-                ) { span, facts in
-                    read += span.count
-                    let size = message.size >= 0 ? Int(message.size) : facts.namedSize
-                    if wantsSize, size == nil, !facts.isWhole {
-                        isShort = true
-                        return
-                    }
-                    let loaded = MessageInMemory(
-                        span,
-                        size: size,
-                        date: facts.date.seconds,
-                        isWhole: facts.isWhole
-                    )
-                    write(
-                        loaded,
-                        batch.beginnings.bytes.span.extracting(begin),
-                        isBare: message.isBare,
-                        &result,
-                        to: &output
-                    )
+        var scratch = ByteBuffer()
+        let beginnings = batch.beginnings.bytes
+        let run = batch.look.run(
+            reader,
+            budget: budget,
+            size: { batch.messages[$0].size >= 0 ? Int(batch.messages[$0].size) : nil },
+            isEnough: { answers($1, sizeIsKnown: batch.messages[$0].size >= 0) }
+        ) { offset, message in
+            let known = batch.messages[offset]
+            let beginning = beginnings.span.extracting(known.begin..<known.end)
+            var result = FetchedBatch.Message(end: 0)
+            if let record = message.record,
+                answers(record, sizeIsKnown: known.size >= 0 || message.content?.size != nil)
+            {
+                result.size = Int64(message.content?.size ?? record.size ?? Int(known.size))
+                if let content = message.content {
+                    result.date = content.date
+                } else if wantsDate, known.date == .min {
+                    result.date = batch.look.names.modified(offset) ?? .min
+                } else {
+                    result.date = known.date
                 }
-                result.isMissing = !isThere
-                guard isShort else { break }
-                extent = .whole
+                output.append(beginning)
+                var isFirst = known.isBare
+                SummaryWriter.append(
+                    date: wantsDate ? (result.date == .min ? 0 : result.date) : nil,
+                    size: wantsSize ? Int(result.size) : nil,
+                    isFirst: &isFirst,
+                    to: &output
+                )
+                write(record, isFirst: isFirst, &scratch, to: &output)
+                output.append(")\r\n")
+            } else if let content = message.content,
+                !wantsSize || content.size != nil || content.isWhole
+            {
+                write(content, beginning, isBare: known.isBare, &result, to: &output)
+            } else {
+                result.isMissing = true
             }
             result.end = output.count
             fetched.messages.append(result)
-            if read >= budget || output.count >= budget { break }
+            return output.count < budget
         }
+        fetched.made = run.made
+        let bytes = max(run.read, output.count)
         let done = fetched.messages.count
-        let bytes = max(read, output.count)
         fetched.bytes = output.take()
         return PipelineOutput(value: fetched, done: done, bytes: bytes)
+    }
+
+    /// What a job reads, and which records it makes, for this plan.
+    func look(
+        at names: NameList,
+        details: (any DetailStore)?,
+        sizesAreKnown: Bool
+    ) -> DetailJob {
+        let usesRecords = records != .none
+        return DetailJob(
+            names: names,
+            details: usesRecords ? details : nil,
+            extent: needsWhole || wantsSize && !sizesAreKnown ? .whole : .header,
+            makes: details == nil ? .none : records
+        )
     }
 
     /// Writes the answer for one message.

@@ -10,6 +10,8 @@ struct FetchPlan: Sendable {
     /// Items that need the content of the message, in the order asked for, each with what HEADER.FIELDS
     /// was made into.
     private let items: [(item: FetchItem, fields: HeaderFieldSet?)]
+    /// Whether every record has the header fields that are asked for.
+    private let fieldsAreKept: Bool
     let isUTF8: Bool
     let wantsFlags: Bool
     let wantsModseq: Bool
@@ -52,6 +54,12 @@ struct FetchPlan: Sendable {
             }
         }
         self.items = items
+        fieldsAreKept = items.allSatisfy { entry in
+            guard case .bodySection(let section, _, _) = entry.item,
+                case .headerFields(let names) = section.kind
+            else { return true }
+            return names.allSatisfy { DetailRecord.keptFields.contains($0.span) }
+        }
     }
 
     /// Flags, as SELECT tells a client what it missed.                        RFC 7162 §3.2.5.1
@@ -97,6 +105,103 @@ struct FetchPlan: Sendable {
             default: true
             }
         }
+    }
+
+    /// Which records answer for the items; none where an item is in no record.
+    var records: DetailJob.Records {
+        var records = DetailJob.Records.ofHeader
+        for (item, _) in items {
+            switch item {
+            case .envelope, .rfc822Header: break
+            case .bodyStructure, .body: records = .ofStructure
+            case .bodySection(let section, partial: nil, _) where section.part.isEmpty:
+                switch section.kind {
+                case .header, .headerFields, .headerFieldsNot: break
+                case .entire, .text, .mime: return .none
+                }
+            default: return .none
+            }
+        }
+        return records
+    }
+
+    /// Whether a record has all that is asked for.
+    func answers(_ record: borrowing DetailRecord, sizeIsKnown: Bool) -> Bool {
+        if wantsSize, !sizeIsKnown, record.size == nil { return false }
+        for (item, fields) in items {
+            switch item {
+            case .envelope: break
+            case .bodyStructure, .body: if !record.hasStructure { return false }
+            case .rfc822Header: if !record.headerIsWhole { return false }
+            case .bodySection(let section, partial: nil, _) where section.part.isEmpty:
+                switch section.kind {
+                case .header, .headerFieldsNot: if !record.headerIsWhole { return false }
+                case .headerFields:
+                    guard fields != nil, record.headerIsWhole || fieldsAreKept else {
+                        return false
+                    }
+                case .entire, .text, .mime: return false
+                }
+            default: return false
+            }
+        }
+        return true
+    }
+
+    /// Appends the items from a record that `answers` for them, with a space before each but the
+    /// first of all.
+    func write(
+        _ record: borrowing DetailRecord,
+        isFirst: Bool,
+        _ scratch: inout ByteBuffer,
+        to output: inout ByteBuffer
+    ) {
+        var needsSpace = !isFirst
+        for (item, fields) in items {
+            if needsSpace { output.append(.space) }
+            needsSpace = true
+            switch item {
+            case .envelope:
+                output.append("ENVELOPE ")
+                output.append(record.envelope(utf8: isUTF8))
+            case .bodyStructure:
+                output.append("BODYSTRUCTURE ")
+                output.append(record.structure(utf8: isUTF8))
+            case .body:
+                output.append("BODY ")
+                record.appendBody(utf8: isUTF8, to: &output)
+            case .rfc822Header:
+                output.append("RFC822.HEADER ")
+                Self.append(header: record, to: &output)
+            case .bodySection(let section, _, _):
+                output.append(section: section, offset: nil)
+                output.append(.space)
+                guard let fields else {
+                    Self.append(header: record, to: &output)
+                    continue
+                }
+                var excluding = false
+                if case .headerFieldsNot = section.kind { excluding = true }
+                scratch.removeAll()
+                let header = record.header
+                fields.append(
+                    from: header,
+                    header: 0..<header.count,
+                    excluding: excluding,
+                    to: &scratch
+                )
+                output.append(literalHeader: scratch.count)
+                output.append(scratch.bytes)
+            default: continue
+            }
+        }
+    }
+
+    private static func append(header record: borrowing DetailRecord, to output: inout ByteBuffer) {
+        let header = record.header
+        output.append(literalHeader: header.count + 2)
+        output.append(header)
+        output.append("\r\n")
     }
 
     /// What a message's content makes of the plan.

@@ -52,6 +52,9 @@ package enum Limits {
     /// Messages handed to one job where their headers or records are enough.
     static let renderHeaderCountMax = 256
 
+    /// Message content that one job may look through for SEARCH, SORT and THREAD.
+    static let lookBytesMax = 4 << 20
+
     /// BAD commands in a row before the connection is closed: a client that is lost stays so.
     static let badCommandsMax = 50
 

@@ -25,12 +25,24 @@ struct MessageFacts: Sendable {
     var saveDate: Int64?
 }
 
+extension MessageFacts {
+    /// With what the message's record tells.
+    fileprivate func with(_ record: borrowing DetailRecord) -> MessageFacts {
+        var facts = self
+        if facts.size == nil, let size = record.size { facts.size = Int64(size) }
+        return facts
+    }
+}
+
 struct SearchProgram: Sendable {
     private let root: Node
     /// Whether some key needs dates, which are looked up together before the first round.
     let needsDates: Bool
     /// Whether some key needs save dates.
     let needsSaveDates: Bool
+    /// Whether some key needs more than the header.
+    private let needsBody: Bool
+    private let needsSize: Bool
 
     private indirect enum Node: Sendable {
         case constant(Bool)
@@ -90,6 +102,8 @@ struct SearchProgram: Sendable {
         root = try compiler.compile(key)
         needsDates = compiler.needsDates
         needsSaveDates = compiler.needsSaveDates
+        needsBody = compiler.needsBody
+        needsSize = compiler.needsSize
     }
 
     private struct Compiler {
@@ -101,6 +115,8 @@ struct SearchProgram: Sendable {
         var charset: Charset?
         var needsDates = false
         var needsSaveDates = false
+        var needsBody = false
+        var needsSize = false
         let converter = CharsetConverter()
 
         mutating func compile(_ key: SearchKey) throws(CommandFailure) -> Node {
@@ -143,10 +159,18 @@ struct SearchProgram: Sendable {
             case .subject(let text): return .field([UInt8]("subject"), try prepare(text))
             case .header(let name, let value):
                 return .field(name.lowercased, try prepare(value))
-            case .body(let text): return .body(try prepare(text))
-            case .text(let text): return .text(try prepare(text))
-            case .larger(let size): return .larger(Int64(clamping: size))
-            case .smaller(let size): return .smaller(Int64(clamping: size))
+            case .body(let text):
+                needsBody = true
+                return .body(try prepare(text))
+            case .text(let text):
+                needsBody = true
+                return .text(try prepare(text))
+            case .larger(let size):
+                needsSize = true
+                return .larger(Int64(clamping: size))
+            case .smaller(let size):
+                needsSize = true
+                return .smaller(Int64(clamping: size))
             case .older(let seconds):
                 needsDates = true
                 return .isOlder(WallTime.now.seconds - Int64(seconds), true)
@@ -158,7 +182,9 @@ struct SearchProgram: Sendable {
                 needsSaveDates = true
                 return .saveDate(comparison, day.dayNumber)
             case .saveDateSupported: return .constant(true)
-            case .emailID(let id): return .emailID(id)
+            case .emailID(let id):
+                needsBody = true
+                return .emailID(id)
             case .threadID(let id): return .threadID(id)
             case .modSeq(let modseq): return .modseq(modseq.value)
             case .uidAfter, .uidBefore:
@@ -196,32 +222,71 @@ struct SearchProgram: Sendable {
     // MARK: From memory
 
     /// Nil where the message's file has to be read.
-    func evaluate(_ facts: MessageFacts) -> Bool? { Self.evaluate(root, facts, nil) }
+    func evaluate(_ facts: MessageFacts) -> Bool? {
+        Self.evaluate(root, facts, nil, nil, nil)
+    }
 
     /// What a worker needs to look into messages. Used by one job at a time.
     final class Reader: @unchecked Sendable {
         let searcher = MessageSearcher()
     }
 
+    /// What has to be known of the messages that are looked into.
+    var look: (extent: MessageExtent, makes: DetailJob.Records) {
+        if needsBody { return (.whole, .none) }
+        return (needsSize ? .whole : .header, .ofHeader)
+    }
+
+    /// Whether the record is enough to tell.
+    func answers(_ facts: MessageFacts, _ record: borrowing DetailRecord, _ reader: Reader) -> Bool
+    {
+        if needsBody { return false }
+        return Self.evaluate(root, facts.with(record), copy record, nil, reader) != nil
+    }
+
+    /// Nil where the message was not found.
+    func evaluate(
+        _ facts: MessageFacts,
+        _ message: borrowing DetailJob.Message,
+        _ reader: Reader
+    ) -> Bool? {
+        var facts = facts
+        if let record = message.record { facts = facts.with(record) }
+        if let content = message.content {
+            facts.date = content.date
+            facts.size = content.size.map { Int64($0) } ?? facts.size
+        } else if message.record == nil {
+            return nil
+        }
+        return Self.evaluate(root, facts, message.record, message.content, reader)
+    }
+
     /// Reads all that is needed from the content.
     func evaluate(_ facts: MessageFacts, _ content: MessageContent, _ reader: Reader) -> Bool {
-        var facts = facts
-        facts.date = content.date.seconds
-        facts.size = Int64(MessageText.crlfSize(of: content.bytes.span))
-        return Self.evaluate(root, facts, (content, reader)) ?? false
+        let bytes = content.bytes
+        let span = bytes.span
+        let memory = MessageInMemory(
+            span,
+            size: MessageText.crlfSize(of: span),
+            date: content.date.seconds,
+            isWhole: true
+        )
+        return evaluate(facts, DetailJob.Message(record: nil, content: memory), reader) ?? false
     }
 
     private static func evaluate(
         _ node: Node,
         _ facts: MessageFacts,
-        _ content: (MessageContent, Reader)?
+        _ record: DetailRecord?,
+        _ content: MessageInMemory?,
+        _ reader: Reader?
     ) -> Bool? {
         switch node {
         case .constant(let value): return value
         case .and(let nodes):
             var isKnown = true
             for node in nodes {
-                switch evaluate(node, facts, content) {
+                switch evaluate(node, facts, record, content, reader) {
                 case false?: return false
                 case nil: isKnown = false
                 case true?: break
@@ -231,14 +296,14 @@ struct SearchProgram: Sendable {
         case .or(let nodes):
             var isKnown = true
             for node in nodes {
-                switch evaluate(node, facts, content) {
+                switch evaluate(node, facts, record, content, reader) {
                 case true?: return true
                 case nil: isKnown = false
                 case false?: break
                 }
             }
             return isKnown ? false : nil
-        case .not(let node): return evaluate(node, facts, content).map { !$0 }
+        case .not(let node): return evaluate(node, facts, record, content, reader).map { !$0 }
         case .sequence(let ranges): return contains(ranges, facts.sequence)
         case .uid(let ranges): return contains(ranges, facts.uid)
         case .flag(let flag, let isSet): return facts.flags.contains(flag) == isSet
@@ -263,44 +328,48 @@ struct SearchProgram: Sendable {
                 day
             )
         case .emailID(let id):
-            guard let content else { return nil }
-            let date = content.0.date.seconds
-            return MessageIdentity.emailID(of: content.0.bytes.span, date: date) == id
+            guard let content, content.isWhole else { return nil }
+            return MessageIdentity.emailID(of: content.bytes, date: content.date) == id
         case .threadID(let id):
             guard let content else { return nil }
-            return MessageIdentity.threadID(of: content.0.bytes.span) == id
+            return MessageIdentity.threadID(of: content.bytes) == id
         case .isOlder(let time, let isOlder): return facts.date.map { ($0 <= time) == isOlder }
         case .modseq(let modseq): return facts.modseq >= modseq
         case .larger(let size): return facts.size.map { $0 > size }
         case .smaller(let size): return facts.size.map { $0 < size }
         case .sentDate(let comparison, let day):
+            if let record {
+                guard let sent = record.sentDay ?? facts.date.map(Self.day) else { return nil }
+                return compare(comparison, sent, day)
+            }
             guard let content else { return nil }
-            let date = sentDay(content.0.bytes.span) ?? Self.day(of: facts.date ?? 0)
+            let date = sentDay(content.bytes) ?? Self.day(of: facts.date ?? 0)
             return compare(comparison, date, day)
         case .field(let name, let text):
+            guard let reader else { return nil }
+            if let record, let found = record.fieldContains(text, name: name, reader.searcher) {
+                return found
+            }
             guard let content else { return nil }
-            let span = content.0.bytes.span
-            return content.1.searcher.fieldContains(
+            return reader.searcher.fieldContains(
                 text,
                 name: name,
-                in: span,
-                header: 0..<HeaderBlock.end(in: span)
+                in: content.bytes,
+                header: 0..<HeaderBlock.end(in: content.bytes)
             )
         case .body(let text):
-            guard let content else { return nil }
-            let span = content.0.bytes.span
-            return content.1.searcher.bodyContains(
+            guard let content, let reader else { return nil }
+            return reader.searcher.bodyContains(
                 text,
-                in: span,
-                structure: MessageStructure.parse(span)
+                in: content.bytes,
+                structure: MessageStructure.parse(content.bytes)
             )
         case .text(let text):
-            guard let content else { return nil }
-            let span = content.0.bytes.span
-            return content.1.searcher.messageContains(
+            guard let content, let reader else { return nil }
+            return reader.searcher.messageContains(
                 text,
-                in: span,
-                structure: MessageStructure.parse(span)
+                in: content.bytes,
+                structure: MessageStructure.parse(content.bytes)
             )
         }
     }

@@ -138,7 +138,6 @@ extension Session {
         guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
         if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
-        view.appendFetch(index, uid, to: &output)
         var items = ByteBuffer()
         if plan.wantsUID {
             items.append(" UID ")
@@ -162,11 +161,11 @@ extension Session {
         if plan.wantsSaveDate { items.append(" SAVEDATE NIL") }
         items.append(rendered.bytes)
         if items.isEmpty { return }
-        output.appendFetch(UInt32(index + 1))
+        view.appendFetch(index, uid, to: &output)
         output.append(items.bytes.dropFirst())
         output.append(")\r\n")
     }
-        view.appendFetch(index, uid, to: &output)
+
     // MARK: From message files
 
     private func fetchContent(
@@ -212,6 +211,7 @@ extension Session {
             plan.answer(batch, reader, budget: budget)
         }
         while let (part, batch) = await pipeline.take() {
+            view.mailbox.keep(batch.made)
             try await send(batch, from: range.lowerBound + part.lowerBound, plan, view, &state)
             progress.done += part.count
         }
@@ -226,27 +226,40 @@ extension Session {
     ) -> FetchBatch {
         view.reportKeywords(to: &output)
         let uids = view.uids
-        var batch = FetchBatch(names: view.mailbox.names(of: uids[indexes]))
-        batch.messages.reserveCapacity(indexes.count)
-        batch.beginnings.bytes.reserveCapacity(indexes.count * 64)
+        let names = view.mailbox.names(of: uids[indexes])
+        var messages: [FetchBatch.Message] = []
+        var beginnings = ByteBuffer(capacity: indexes.count * 64)
+        var sizesAreKnown = true
+        messages.reserveCapacity(indexes.count)
         var writer = SummaryWriter(plan, view)
         defer { view.noteSeen(writer.largestModseq) }
         for index in indexes {
-            var message = FetchBatch.Message(end: 0, isBare: true, size: -1, date: .min)
+            let begin = beginnings.count
+            var message = FetchBatch.Message(
+                begin: begin,
+                end: begin,
+                isBare: true,
+                size: -1,
+                date: .min
+            )
             if let row = writer.row(of: uids[index]) {
                 message.isBare = writer.appendBeginning(
                     index,
                     uids[index],
                     row,
                     isChanged: changed.contains(uids[index]),
-                    to: &batch.beginnings
+                    to: &beginnings
                 )
                 (message.size, message.date) = writer.sizeAndDate(row)
             }
-            message.end = batch.beginnings.count
-            batch.messages.append(message)
+            message.end = beginnings.count
+            if message.size < 0, !names.claimsWireSize(index - indexes.lowerBound) {
+                sizesAreKnown = false
+            }
+            messages.append(message)
         }
-        return batch
+        let look = plan.look(at: names, details: view.mailbox.details, sizesAreKnown: sizesAreKnown)
+        return FetchBatch(look: look, beginnings: beginnings, messages: messages)
     }
 
     /// Sends what a job has made; looks singly for what was not where it was expected.

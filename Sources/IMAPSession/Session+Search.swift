@@ -209,31 +209,54 @@ extension Session {
         _ view: SelectedMailbox
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
-        var left = unknown[...]
         progress.begin(unknown.count)
-        while !left.isEmpty {
-            let batch = Array(left.prefix(256))
-            var factsByUID: [UInt32: MessageFacts] = [:]
-            for entry in batch { factsByUID[entry.facts.uid] = entry.facts }
-            let facts = factsByUID
-            let uids = batch.map(\.facts.uid)
-            // One job at a time uses it.
+        let mailbox = view.mailbox
+        let pipeline = MessagePipeline(
+            mailbox,
+            count: unknown.count,
+            batchMax: Limits.renderHeaderCountMax,
+            budget: Limits.lookBytesMax
+        ) { part in
+            let look = program.look
+            let entries = Array(unknown[part])
+            let job = DetailJob(
+                names: mailbox.names(of: entries.map(\.facts.uid)[...]),
+                details: look.makes == .none ? nil : mailbox.details,
+                extent: look.extent,
+                makes: mailbox.details == nil ? .none : look.makes
+            )
+            return (job: job, facts: entries.map(\.facts))
+        } work: { input, messageReader in
             let reader = SearchProgram.Reader()
-            let results = await view.mailbox.process(uids[...], budget: 4 << 20) { uid, content in
-                guard let facts = facts[uid] else { return false }
-                return program.evaluate(facts, content, reader)
+            var results: [Bool?] = []
+            let run = input.job.run(
+                messageReader,
+                budget: Limits.lookBytesMax,
+                size: { input.facts[$0].size.map { Int($0) } },
+                isEnough: { program.answers(input.facts[$0], $1, reader) }
+            ) { offset, message in
+                results.append(program.evaluate(input.facts[offset], message, reader))
+                return true
             }
-            for (entry, result) in zip(batch, results) {
+            return PipelineOutput(
+                value: (results: results, made: run.made),
+                done: results.count,
+                bytes: run.read
+            )
+        }
+        while let (part, output) = await pipeline.take() {
+            mailbox.keep(output.made)
+            for (offset, result) in output.results.enumerated() {
+                let entry = unknown[part.lowerBound + offset]
                 if let result {
                     if result { found.append(entry.index) }
-                } else if let content = try? await view.mailbox.read(entry.facts.uid) {
-                    if program.evaluate(entry.facts, content, reader) {
+                } else if let content = try? await mailbox.read(entry.facts.uid) {
+                    if program.evaluate(entry.facts, content, SearchProgram.Reader()) {
                         found.append(entry.index)
                     }
                 }
             }
-            left = left.dropFirst(max(results.count, 1))
-            progress.done = unknown.count - left.count
+            progress.done = part.upperBound
             if isEnding { throw .closed }
         }
         return found

@@ -1,6 +1,8 @@
 import Bytes
 import IMAPWire
+import InternetMessage
 import MailStore
+import Posix
 
 //  SORT, THREAD                                                              RFC 5256, RFC 5267 §3
 
@@ -12,8 +14,11 @@ extension Session {
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let program = SortProgram(command.criteria)
-        var facts = try await collect(found, view) { index, content in
-            program.facts(index, content)
+        var facts = try await collect(found, view, needsSize: program.needsSize) {
+            index,
+            record,
+            known in
+            program.facts(index, record, known)
         }
         facts.sort { program.precedes($0, $1) }
         let numbers = facts.map { number($0.index, command.kind, view) }
@@ -35,8 +40,14 @@ extension Session {
         let found = try await find(command.key, command.charset, nil, view)
         let kind = command.kind
         let uids = view.uids
-        let messages = try await collect(found, view) { index, content in
-            ThreadMessage(number: kind == .uid ? uids[index] : UInt32(index + 1), content)
+        let needsReceived = command.algorithm == .refs
+        let messages = try await collect(found, view) { index, record, known in
+            ThreadMessage(
+                number: kind == .uid ? uids[index] : UInt32(index + 1),
+                record,
+                known,
+                needsReceived: needsReceived
+            )
         }
         let forest: ThreadForest
         switch command.algorithm {
@@ -56,32 +67,87 @@ extension Session {
     private func collect<Value: Sendable>(
         _ found: [Int],
         _ view: SelectedMailbox,
-        _ body: @escaping @Sendable (Int, MessageContent) -> Value
+        needsSize: Bool = false,
+        _ body: @escaping @Sendable (Int, borrowing DetailRecord, SortFacts.Known) -> Value?
     ) async throws(CommandFailure) -> [Value] {
         var values: [Value] = []
         values.reserveCapacity(found.count)
-        var left = found[...]
         progress.begin(found.count)
-        while !left.isEmpty {
-            let batch = Array(left.prefix(256))
-            let uids = batch.map { view.uids[$0] }
-            var indexes: [UInt32: Int] = [:]
-            for index in batch { indexes[view.uids[index]] = index }
-            let indexOf = indexes
-            let results = await view.mailbox.process(uids[...], budget: 4 << 20) { uid, content in
-                body(indexOf[uid] ?? 0, content)
+        let mailbox = view.mailbox
+        let uids = view.uids
+        let pipeline = MessagePipeline(
+            mailbox,
+            count: found.count,
+            batchMax: Limits.renderHeaderCountMax,
+            budget: Limits.lookBytesMax
+        ) { part in
+            let indexes = Array(found[part])
+            let table = mailbox.table
+            let known = indexes.map { index -> SortFacts.Known in
+                guard let row = table.row(of: uids[index]) else { return .init() }
+                let (size, date) = (table.sizes[row], table.dates[row])
+                return .init(size: size < 0 ? nil : Int(size), date: date == .min ? nil : date)
             }
-            for (index, result) in zip(batch, results) {
+            let job = DetailJob(
+                names: mailbox.names(of: indexes.map { uids[$0] }[...]),
+                details: mailbox.details,
+                extent: needsSize ? .whole : .header,
+                makes: .ofHeader
+            )
+            return (job: job, indexes: indexes, known: known)
+        } work: { input, reader in
+            var results: [Value?] = []
+            let run = input.job.run(
+                reader,
+                budget: Limits.lookBytesMax,
+                size: { input.known[$0].size },
+                isEnough: { body(input.indexes[$0], $1, input.known[$0]) != nil }
+            ) { offset, message in
+                guard let record = message.record else {
+                    results.append(nil)
+                    return true
+                }
+                var known = input.known[offset]
+                if let content = message.content {
+                    known.date = content.date
+                    known.size = content.size ?? known.size
+                }
+                results.append(body(input.indexes[offset], record, known))
+                return true
+            }
+            return PipelineOutput(
+                value: (results: results, made: run.made),
+                done: results.count,
+                bytes: run.read
+            )
+        }
+        while let (part, output) = await pipeline.take() {
+            mailbox.keep(output.made)
+            for (offset, result) in output.results.enumerated() {
+                let index = found[part.lowerBound + offset]
                 if let result {
                     values.append(result)
-                } else if let content = try? await view.mailbox.read(view.uids[index]) {
-                    values.append(body(index, content))
+                } else if let content = try? await mailbox.read(uids[index]) {
+                    if let value = Self.look(at: content, index, body) { values.append(value) }
                 }
             }
-            left = left.dropFirst(max(results.count, 1))
-            progress.done = found.count - left.count
+            progress.done = part.upperBound
             if isEnding { throw .closed }
         }
         return values
+    }
+
+    /// The same for a message that was not where it was expected.
+    private static func look<Value>(
+        at content: MessageContent,
+        _ index: Int,
+        _ body: (Int, borrowing DetailRecord, SortFacts.Known) -> Value?
+    ) -> Value? {
+        let bytes = content.bytes
+        let size = MessageText.crlfSize(of: bytes.span)
+        let maker = DetailRecord.Maker()
+        let made = maker.record(bytes.span, withStructure: false, size: size)
+        guard let record = DetailRecord(made.span) else { return nil }
+        return body(index, record, .init(size: size, date: content.date.seconds))
     }
 }

@@ -11,6 +11,13 @@ struct SortFacts: Sendable {
     var arrival: Int64 = 0
     var date: Int64 = 0
     var size = 0
+    /// What is known of a message beside its record.
+    struct Known: Sendable {
+        var size: Int?
+        /// INTERNALDATE.
+        var date: Int64?
+    }
+
     /// Folded texts, one for each criterion that compares text, in their order.
     var texts: [[UInt8]] = []
 }
@@ -21,43 +28,37 @@ struct SortProgram: Sendable {
 
     init(_ criteria: [SortCommand.Criterion]) { self.criteria = criteria }
 
-    /// A pure function of the message, for jobs.
-    func facts(_ index: Int, _ content: MessageContent) -> SortFacts {
-        let span = content.bytes.span
-        let fields = EnvelopeFields(in: span, header: 0..<HeaderBlock.end(in: span))
-        let decoder = HeaderDecoder()
+    /// Whether RFC822.SIZE is compared.
+    var needsSize: Bool { criteria.contains { $0.key == .size } }
+
+    /// A pure function of the message, for jobs; nil where more of it has to be known.
+    func facts(
+        _ index: Int,
+        _ record: borrowing DetailRecord,
+        _ known: SortFacts.Known
+    ) -> SortFacts? {
         var facts = SortFacts(index: index)
-        facts.arrival = content.date.seconds
-        facts.date =
-            fields.date.flatMap { MessageDate(span, in: $0) }.map { Int64($0.seconds) }
-            ?? content.date.seconds
         for criterion in criteria {
             switch criterion.key {
-            case .arrival, .date, .relevancy: break
-            case .size: facts.size = MessageText.crlfSize(of: span)
-            case .subject:
-                let subject = fields.subject.map {
-                    BaseSubject(span, subject: $0, decoder: decoder).text
-                }
-                facts.texts.append(CaseFold.shared.folded(subject ?? []))
-            case .from: facts.texts.append(Self.address(fields.from, span, decoder, false))
-            case .to: facts.texts.append(Self.address(fields.to.first, span, decoder, false))
-            case .cc: facts.texts.append(Self.address(fields.cc.first, span, decoder, false))
-            case .displayFrom: facts.texts.append(Self.address(fields.from, span, decoder, true))
-            case .displayTo: facts.texts.append(Self.address(fields.to.first, span, decoder, true))
+            case .relevancy: break
+            case .arrival:
+                guard let date = known.date else { return nil }
+                facts.arrival = date
+            case .date:
+                guard let date = record.sentTime ?? known.date else { return nil }
+                facts.date = date
+            case .size:
+                guard let size = known.size ?? record.size else { return nil }
+                facts.size = size
+            case .subject: facts.texts.append(record.key(.subject).array)
+            case .from: facts.texts.append(record.key(.from).array)
+            case .to: facts.texts.append(record.key(.to).array)
+            case .cc: facts.texts.append(record.key(.cc).array)
+            case .displayFrom: facts.texts.append(record.key(.displayFrom).array)
+            case .displayTo: facts.texts.append(record.key(.displayTo).array)
             }
         }
         return facts
-    }
-
-    private static func address(
-        _ field: Range<Int>?,
-        _ span: Span<UInt8>,
-        _ decoder: HeaderDecoder,
-        _ wantsDisplay: Bool
-    ) -> [UInt8] {
-        let key = AddressSortKey(span, field: field, decoder: decoder)
-        return CaseFold.shared.folded(wantsDisplay ? key.display : key.mailbox)
     }
 
     func precedes(_ left: SortFacts, _ right: SortFacts) -> Bool {
@@ -86,25 +87,23 @@ struct SortProgram: Sendable {
 }
 
 extension ThreadMessage {
-    /// What threading takes from a message; a pure function, for jobs.
-    init(number: UInt32, _ content: MessageContent) {
-        let span = content.bytes.span
-        let fields = EnvelopeFields(in: span, header: 0..<HeaderBlock.end(in: span))
-        let subject = fields.subject.map {
-            BaseSubject(span, subject: $0, decoder: HeaderDecoder())
-        }
-        let date = fields.date.flatMap { MessageDate(span, in: $0) }.map { Int64($0.seconds) }
-        var references = fields.references.map { MessageIDs.parse(span, in: $0) } ?? []
-        if references.isEmpty, let field = fields.inReplyTo {
-            references = Array(MessageIDs.parse(span, in: field).prefix(1))
-        }
+    /// What threading takes from a message; nil where its date has to be looked up.
+    init?(
+        number: UInt32,
+        _ record: borrowing DetailRecord,
+        _ known: SortFacts.Known,
+        needsReceived: Bool
+    ) {
+        guard let date = record.sentTime ?? known.date, !needsReceived || known.date != nil
+        else { return nil }
+        let (messageID, references) = record.threadIDs
         self.init(
             number: number,
-            date: date ?? content.date.seconds,
-            received: content.date.seconds,
-            subject: CaseFold.shared.folded(subject?.text ?? []),
-            isReply: subject?.isReply ?? false,
-            messageID: fields.messageID.flatMap { MessageIDs.parse(span, in: $0).first },
+            date: date,
+            received: known.date ?? date,
+            subject: record.key(.subject).array,
+            isReply: record.isReply,
+            messageID: messageID,
             references: references
         )
     }

@@ -16,8 +16,21 @@ package enum BodyStructure {
         utf8: Bool,
         to buffer: inout ByteBuffer
     ) {
-        let writer = BodyWriter(parts: structure.parts, extended: extended, utf8: utf8)
+        var writer = BodyWriter(parts: structure.parts, extended: extended, utf8: utf8)
         writer.write(0, of: bytes, to: &buffer)
+    }
+
+    /// Appends BODYSTRUCTURE. Returns where in it the extension data is that BODY has not.
+    static func writeExtended(
+        _ structure: borrowing MessageStructure,
+        of bytes: Span<UInt8>,
+        utf8: Bool,
+        to buffer: inout ByteBuffer
+    ) -> [Range<Int>] {
+        var writer = BodyWriter(parts: structure.parts, extended: true, utf8: utf8)
+        let start = buffer.count
+        writer.write(0, of: bytes, to: &buffer)
+        return writer.extensions.map { ($0.lowerBound - start)..<($0.upperBound - start) }
     }
 }
 
@@ -26,9 +39,17 @@ private struct BodyWriter {
     let parts: [Part]
     let extended: Bool
     let utf8: Bool
+    /// Where in the buffer extension data was put.
+    var extensions: [Range<Int>] = []
+
+    init(parts: [Part], extended: Bool, utf8: Bool) {
+        self.parts = parts
+        self.extended = extended
+        self.utf8 = utf8
+    }
 
     ///     body = "(" (body-type-1part / body-type-mpart) ")"                   RFC 3501 §9
-    func write(_ index: Int, of bytes: Span<UInt8>, to buffer: inout ByteBuffer) {
+    mutating func write(_ index: Int, of bytes: Span<UInt8>, to buffer: inout ByteBuffer) {
         buffer.append(UInt8(ascii: "("))
         let content = parts[index].contentType.range.flatMap { ContentType(bytes, in: $0) }
         if parts[index].kind == .multipart {
@@ -40,7 +61,7 @@ private struct BodyWriter {
     }
 
     ///     body-type-mpart = 1*body SP media-subtype [SP body-ext-mpart]
-    private func writeMultipart(
+    private mutating func writeMultipart(
         _ index: Int,
         content: ContentType?,
         of bytes: Span<UInt8>,
@@ -54,6 +75,8 @@ private struct BodyWriter {
         buffer.append(.space)
         write(content?.subtype, default: "mixed", of: bytes, to: &buffer)
         guard extended else { return }
+        let start = buffer.count
+        defer { extensions.append(start..<buffer.count) }
         //  body-ext-mpart = body-fld-param [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc ...
         buffer.append(.space)
         let parameters = content.map { MediaParameters.parse(bytes, in: $0.parameters) } ?? []
@@ -62,7 +85,7 @@ private struct BodyWriter {
     }
 
     ///     body-type-1part = (body-type-basic / body-type-msg / body-type-text) [SP body-ext-1part]
-    private func writeSinglePart(
+    private mutating func writeSinglePart(
         _ index: Int,
         content: ContentType?,
         of bytes: Span<UInt8>,
@@ -121,6 +144,8 @@ private struct BodyWriter {
         }
 
         guard extended else { return }
+        let start = buffer.count
+        defer { extensions.append(start..<buffer.count) }
         //  body-ext-1part = body-fld-md5 [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc ...
         buffer.append(.space)
         Envelope.write(text: part.md5.range, of: bytes, utf8: utf8, to: &buffer)

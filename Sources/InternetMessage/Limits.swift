@@ -34,4 +34,8 @@ package enum Limits {
 
     /// Bytes of a text part that PREVIEW looks at: HTML can begin with long styles.
     package static let previewSourceBytesMax = 1 << 16
+
+    /// A header that a detail record keeps whole. Of a longer one, where reports of filters and
+    /// signatures are most of it, only the fields are kept that clients are known to ask for.
+    package static let keptHeaderBytesMax = 2_048
 }

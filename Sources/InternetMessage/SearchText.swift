@@ -102,6 +102,19 @@ package final class MessageSearcher {
         return contains(needle, text: line.span, in: 0..<line.count)
     }
 
+    /// A field's value as it is searched: decoded and folded.
+    func foldedValue(_ value: Range<Int>, of bytes: Span<UInt8>) -> [UInt8] {
+        var folded: [UInt8] = []
+        guard needsDecoding(value, of: bytes) else {
+            CaseFold.shared.append(bytes, in: value, to: &folded)
+            return folded
+        }
+        var line: [UInt8] = []
+        header.append(bytes, in: value, to: &line)
+        CaseFold.shared.append(line.span, in: 0..<line.count, to: &folded)
+        return folded
+    }
+
     // MARK: Bodies
 
     /// Whether header or body have the text.                                SEARCH TEXT

@@ -84,4 +84,7 @@ package enum Limits {
     /// When a directory that has just come is looked at again: `mkdir` comes before what makes it
     /// a mailbox.
     static let newMailboxMilliseconds = [30, 300, 2_000]
+
+    /// When the detail records of expunged messages are removed: nobody waits for that.
+    static let forgetDetailsSeconds = 2
 }

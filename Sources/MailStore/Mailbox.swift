@@ -49,6 +49,9 @@ package final class Mailbox {
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
     package internal(set) var isGone = false
 
+    /// Messages that are gone and whose detail records are still there.
+    var goneDetails: [UInt32] = []
+
     let disk: MailboxDisk
     let context: StoreContext
     let turnstile = Turnstile()
@@ -581,6 +584,7 @@ package final class Mailbox {
     }
 
     func logExpunge(_ uid: UInt32, source: UInt32) {
+        forgetDetails(of: uid)
         let modseq = context.nextModseq()
         history.noteExpunge(uid, modseq)
         unclaimedRecent.remove(uid)

@@ -176,10 +176,17 @@ package struct NameList: Sendable {
         }
     }
 
-    /// Whether the name tells RFC822.SIZE, rightly or not.
-    package func claimsWireSize(_ entry: Entry) -> Bool {
-        guard let name = entry.name else { return false }
+    /// Whether the name of the file with this offset tells RFC822.SIZE, rightly or not.
+    package func claimsWireSize(_ offset: Int) -> Bool {
+        guard let name = entries[offset].name else { return false }
         return MessageName.SizeHints(base: names.span.extracting(name)).wire != nil
+    }
+
+    /// INTERNALDATE of the message with this offset, without a look into its file.
+    package func modified(_ offset: Int) -> Int64? {
+        guard let name = entries[offset].name else { return nil }
+        let directory = entries[offset].isNew ? new : cur
+        return try? directory.statusFollowingLinks(Array(names[name])).modified.seconds
     }
 
     func open(_ entry: Entry) throws(SystemError) -> OwnedDescriptor {

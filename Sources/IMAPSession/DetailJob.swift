@@ -1,0 +1,127 @@
+import Bytes
+import InternetMessage
+import MailStore
+import Posix
+
+//  Looking into messages
+//
+//  A message is looked at in its detail record where it has one that is enough. Otherwise its file is
+//  read, as much of it as is needed, a record is made, and the message is looked at in that: so the
+//  answer is the same whether there was a record or not.
+
+/// What a job is to look at.
+struct DetailJob: Sendable {
+    var names: NameList
+    let details: (any DetailStore)?
+    /// What is needed of a file that has to be read.
+    let extent: MessageExtent
+    /// Whether records are made of what is read, and how deep.
+    let makes: Records
+
+    enum Records: Sendable { case none, ofHeader, ofStructure }
+
+    /// A record of the message, found or made; and where its file was read, what was read.
+    struct Message: ~Escapable {
+        let record: DetailRecord?
+        let content: MessageInMemory?
+
+        @_lifetime(copy record, copy content)
+        init(record: DetailRecord?, content: MessageInMemory?) {
+            self.record = record
+            self.content = content
+        }
+    }
+
+    /// Looks at messages in their order until `look` has no more room.
+    ///
+    /// - Parameters:
+    ///   - budget: bytes of files to read; at least one message is looked at.
+    ///   - isEnough: whether the record answers for the message with this offset.
+    ///   - look: called with each message; without record and content where its file was not found.
+    ///     Returns whether to go on.
+    /// - Returns: the records that were made, and how many bytes were read.
+    func run(
+        _ reader: MessageReader,
+        budget: Int,
+        size: (Int) -> Int?,
+        isEnough: (Int, borrowing DetailRecord) -> Bool,
+        look: (Int, borrowing Message) -> Bool
+    ) -> (made: [(uid: UInt32, bytes: [UInt8])], read: Int) {
+        var made: [(uid: UInt32, bytes: [UInt8])] = []
+        var read = 0
+        let found = Found(names, details)
+        let maker = DetailRecord.Maker()
+        for (offset, entry) in names.entries.enumerated() {
+            let bytes = found.span(offset)
+            let old = DetailRecord(bytes)
+            if let old, isEnough(offset, old) {
+                guard look(offset, Message(record: old, content: nil)) else { break }
+                continue
+            }
+            let oldSize = old?.size
+            let hadStructure = old?.hasStructure == true
+            let isNew = old == nil
+            var goesOn = true
+            let isThere = reader.read(
+                entry,
+                of: names,
+                extent,
+                hasHeader: { HeaderBlock.endIfComplete(in: $0) != nil }
+            ) { span, facts in
+                read += span.count
+                var size = size(offset) ?? oldSize ?? facts.namedSize
+                if size == nil, facts.isWhole, makes != .none || extent == .whole {
+                    size = MessageText.crlfSize(of: span)
+                }
+                let content = MessageInMemory(
+                    span,
+                    size: size,
+                    date: facts.date.seconds,
+                    isWhole: facts.isWhole
+                )
+                guard makes != .none else {
+                    goesOn = look(offset, Message(record: nil, content: content))
+                    return
+                }
+                let hasStructure = makes == .ofStructure && facts.isWhole
+                let bytes = maker.record(span, withStructure: hasStructure, size: size)
+                goesOn = look(offset, Message(record: DetailRecord(bytes.span), content: content))
+                // What is there already and tells more stays.
+                let isBetter =
+                    isNew || hasStructure && !hadStructure
+                    || size != nil && oldSize == nil && hasStructure == hadStructure
+                if details != nil, isBetter { made.append((entry.uid, bytes)) }
+            }
+            if !isThere { goesOn = look(offset, Message(record: nil, content: nil)) }
+            guard goesOn, read < budget else { break }
+        }
+        return (made, read)
+    }
+
+    /// The records that were there, copied out of the store at once.
+    private struct Found: ~Copyable {
+        private var bytes: [UInt8] = []
+        private var ranges: [Range<Int>] = []
+
+        init(_ names: NameList, _ details: (any DetailStore)?) {
+            guard let details else { return }
+            let uids = names.entries.map(\.uid)
+            ranges = Array(repeating: 0..<0, count: uids.count)
+            bytes.reserveCapacity(uids.count * 2_048)
+            var next = 0
+            details.readDetails(uids) { uid, record in
+                while next < uids.count, uids[next] != uid { next += 1 }
+                guard next < uids.count else { return }
+                let start = bytes.count
+                bytes.append(copying: record)
+                ranges[next] = start..<bytes.count
+            }
+        }
+
+        @_lifetime(borrow self)
+        func span(_ offset: Int) -> Span<UInt8> {
+            let range = ranges.isEmpty ? 0..<0 : ranges[offset]
+            return bytes.span.extracting(range)
+        }
+    }
+}

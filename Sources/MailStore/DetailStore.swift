@@ -1,0 +1,57 @@
+package import MessageIndex
+import Posix
+
+//  Where detail records are kept
+//
+//  A record follows from a message's content, which never changes under its UID: it becomes wrong
+//  only with its message. Records may be lost at any time; the file is read again then.
+
+/// The detail records of one mailbox. In jobs.
+package protocol DetailStore: AnyObject, Sendable {
+    /// Calls `body` with each record that is there, in the order of the UIDs. The bytes may be
+    /// anything.
+    func readDetails(_ uids: [UInt32], _ body: (UInt32, borrowing Span<UInt8>) -> Void)
+    func writeDetails(_ records: [(uid: UInt32, bytes: [UInt8])])
+    func removeDetails(_ uids: [UInt32])
+}
+
+extension MailboxIndex: DetailStore {
+    package func readDetails(
+        _ uids: [UInt32],
+        _ body: (UInt32, borrowing Span<UInt8>) -> Void
+    ) {
+        readDetails(uids[...], body)
+    }
+}
+
+extension Mailbox {
+    /// Where what was found out of messages is kept; nil for nowhere.
+    package var details: (any DetailStore)? { index }
+
+    /// Keeps records that a job has made, when nobody waits.
+    package func keep(_ records: [(uid: UInt32, bytes: [UInt8])]) {
+        guard !records.isEmpty, let details else { return }
+        let kept = records
+        Task { [pool = context.pool] in await pool.run { details.writeDetails(kept) } }
+    }
+
+    /// Drops the records of messages that are gone, many at once and after a while.
+    func forgetDetails(of uid: UInt32) {
+        guard index != nil else { return }
+        goneDetails.append(uid)
+        guard goneDetails.count == 1 else { return }
+        EventLoop.schedule(at: .after(seconds: Limits.forgetDetailsSeconds)) { [weak self] in
+            guard let self, let details = self.details else { return }
+            let gone = self.goneDetails
+            self.goneDetails = []
+            Task { [pool = self.context.pool] in
+                await pool.run {
+                    for start in stride(from: 0, to: gone.count, by: Limits.lockBatchMax) {
+                        let end = min(start + Limits.lockBatchMax, gone.count)
+                        details.removeDetails(Array(gone[start..<end]))
+                    }
+                }
+            }
+        }
+    }
+}
