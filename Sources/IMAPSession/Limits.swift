@@ -1,5 +1,9 @@
 /// What bounds a session, each with its reason.
 package enum Limits {
+    /// APPENDs of one session that wait for the disk, each with a message in memory or in a file, while
+    /// the next is taken in.
+    static let pendingAppendsMax = 16
+
     /// RFC 9051 §5.4: at least 30 minutes.
     static let idleSeconds = 30 * 60 + 30
 
@@ -38,6 +42,9 @@ package enum Limits {
     /// Mailboxes that one session may have watched by NOTIFY: two inotify watches each, of which
     /// the kernel gives a user some 8,000 on a small host.
     static let notifyMailboxCountMax = 2_000
+
+    /// Mailboxes that NOTIFY looks at at once: one that is locked must not keep others back.
+    static let notifyLooksMax = 8
 
     /// Mailboxes in one ESEARCH. More than anybody has: it bounds what one command can keep busy.
     static let multiSearchCountMax = 10_000

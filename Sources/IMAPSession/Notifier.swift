@@ -38,6 +38,8 @@ final class Notifier {
         var uidNext: UInt32
         /// Nil where flags are not told.
         var unseen: Int?
+        /// Nil for a client that does not know CONDSTORE.
+        var highestModseq: UInt64?
     }
 
     /// Of the selected mailbox.
@@ -49,6 +51,8 @@ final class Notifier {
     let groups: [Group]
     private let store: MailStore
     let watch: StoreWatch
+    private let wake: () -> Void
+    private var isStopped = false
 
     var told: [MailboxPath: Told] = [:]
     private(set) var tree: MailboxTree?
@@ -101,10 +105,14 @@ final class Notifier {
         self.isDelayed = isDelayed
         self.groups = others
         store = session.store
+        self.wake = wake
         watch = StoreWatch(session.store, wake: wake)
     }
 
-    func stop() { watch.stop() }
+    func stop() {
+        watch.stop()
+        isStopped = true
+    }
 
     /// Whether the session is to be woken between commands.
     var listens: Bool { !selected.isEmpty || !groups.isEmpty }
@@ -162,6 +170,47 @@ final class Notifier {
         do throws(StoreWatch.Refusal) { try await watch.add(wanted) } catch {
             throw .unwatchable
         }
+    }
+
+    // MARK: Mailboxes
+
+    /// Mailboxes in which something happened that is to be told, and which are not looked at yet.
+    private var changed: Set<MailboxPath> = []
+    private var looking: Set<MailboxPath> = []
+    private var lookedAt: [(path: MailboxPath, state: Told)] = []
+
+    /// Takes in what was seen to happen, but for one mailbox, of which it is kept for later.
+    func noteChanges(except kept: MailboxPath?) {
+        for (path, seen) in watch.takeMailboxes(except: kept) {
+            let wanted = events(of: path)
+            if seen.contains(.messages) && wanted.contains(.messages)
+                || seen.contains(.flags) && wanted.contains(.flags)
+            {
+                changed.insert(path)
+            }
+        }
+    }
+
+    /// The next mailbox to look at; nil where there is none, or enough are being looked at.
+    func nextToLookAt() -> MailboxPath? {
+        guard looking.count < Limits.notifyLooksMax,
+            let path = changed.first(where: { !looking.contains($0) })
+        else { return nil }
+        changed.remove(path)
+        looking.insert(path)
+        return path
+    }
+
+    func noteState(_ state: Told?, of path: MailboxPath) {
+        looking.remove(path)
+        if isStopped { return }
+        if let state { lookedAt.append((path, state)) }
+        wake()
+    }
+
+    func takeLookedAt() -> [(path: MailboxPath, state: Told)] {
+        defer { lookedAt = [] }
+        return lookedAt
     }
 
     // MARK: The tree

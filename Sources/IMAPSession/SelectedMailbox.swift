@@ -26,6 +26,8 @@ package final class SelectedMailbox: MailboxObserver {
     private(set) var announced = 0
     private(set) var recent: Set<UInt32> = []
     private var toldRecent = -1
+    /// `Mailbox.recentVersion` when it was last looked at.
+    private var seenRecentVersion: UInt64?
     private var position = 0
     /// All changes up to here were told, but for `pendingExpunges`.
     private var lastModseq: UInt64 = 0
@@ -53,11 +55,15 @@ package final class SelectedMailbox: MailboxObserver {
     /// these are new.
     var contexts: [SearchContext] = []
     var touched: Set<UInt32> = []
-    var arrived: Set<UInt32> = []
+    private(set) var arrived: Set<UInt32> = []
+    /// Messages that this session itself brought: NOTIFY does not fetch them.    RFC 5465 §5.2
+    private(set) var own: Set<UInt32> = []
     /// Whether `arrived` is asked for.
     var tracksArrivals = false
     /// Messages whose flags others changed, where these are not told now.
     private var pendingFlags: Set<UInt32> = []
+    /// The first of their modseqs, so that the client does not believe a newer one.
+    private var firstPendingFlagsModseq: UInt64 = .max
 
     init(
         _ mailbox: Mailbox,
@@ -77,6 +83,17 @@ package final class SelectedMailbox: MailboxObserver {
     func close() {
         uids = []
         mailbox.remove(self)
+    }
+
+    /// Notes what the session's own command has put into a mailbox.
+    func noteOwn(_ uids: [UInt32], in target: Mailbox) {
+        if tracksArrivals, target === mailbox { own.formUnion(uids) }
+    }
+
+    /// Takes what came since this was last asked, and which of it others brought.
+    func takeArrived() -> (all: Set<UInt32>, others: Set<UInt32>) {
+        defer { (arrived, own) = ([], []) }
+        return (arrived, arrived.subtracting(own))
     }
 
     // MARK: MailboxObserver
@@ -136,7 +153,10 @@ package final class SelectedMailbox: MailboxObserver {
 
     /// Up to where the client was told of every change.
     var settledModseq: UInt64 {
-        pendingExpunges.isEmpty ? lastModseq : min(lastModseq, firstPendingModseq - 1)
+        var settled = lastModseq
+        if !pendingExpunges.isEmpty { settled = min(settled, firstPendingModseq - 1) }
+        if !pendingFlags.isEmpty { settled = min(settled, firstPendingFlagsModseq - 1) }
+        return settled
     }
 
     /// No change that was told is newer.
@@ -172,10 +192,17 @@ package final class SelectedMailbox: MailboxObserver {
         isChanged = events != .all
         var flagged = catchUp()
         if !pendingFlags.isEmpty || !events.contains(.flags) {
-            pendingFlags.formUnion(flagged)
+            let table = mailbox.table
+            for uid in flagged where pendingFlags.insert(uid).inserted {
+                guard let row = table.row(of: uid) else { continue }
+                firstPendingFlagsModseq = min(firstPendingFlagsModseq, table.modseqs[row])
+            }
             flagged = []
-            if events.contains(.flags) { flagged = pendingFlags.sorted() }
-            if events.contains(.flags) { pendingFlags = [] }
+            if events.contains(.flags) {
+                flagged = pendingFlags.sorted()
+                pendingFlags = []
+                firstPendingFlagsModseq = .max
+            }
         }
         if allowsExpunge, events.contains(.expunged) { reportExpunges(to: &output) }
         guard events.contains(.new) else { return }
@@ -248,23 +275,32 @@ package final class SelectedMailbox: MailboxObserver {
     private func reportExpunges(to output: inout ByteBuffer) {
         guard !pendingExpunges.isEmpty else { return }
         if !contexts.isEmpty { reportRemovals(of: pendingExpunges, to: &output) }
-        var kept: [UInt32] = []
-        kept.reserveCapacity(uids.count)
+        let gone = pendingExpunges.compactMap { index(of: $0) }.sorted()
         var vanished = RangeBuilder()
-        for uid in uids {
-            if pendingExpunges.contains(uid) {
-                if telling.vanished {
-                    vanished.add(uid)
-                } else {
-                    output.append(untagged: UInt32(kept.count + 1), "EXPUNGE")
-                }
-                recent.remove(uid)
+        for (before, index) in gone.enumerated() {
+            if telling.vanished {
+                vanished.add(uids[index])
             } else {
-                kept.append(uid)
+                output.append(untagged: UInt32(index - before + 1), "EXPUNGE")
             }
+            if !recent.isEmpty { recent.remove(uids[index]) }
         }
-        announced -= uids.count - kept.count
-        uids = kept
+        announced -= gone.count
+        if gone.count == 1 {
+            uids.remove(at: gone[0])
+        } else if let first = gone.first {
+            var kept = first
+            var next = 0
+            for index in first..<uids.count {
+                if next < gone.count, gone[next] == index {
+                    next += 1
+                } else {
+                    uids[kept] = uids[index]
+                    kept += 1
+                }
+            }
+            uids.removeLast(gone.count)
+        }
         pendingExpunges = []
         firstPendingModseq = .max
         for start in stride(from: 0, to: vanished.ranges.count, by: Limits.vanishedRangesMax) {
@@ -290,7 +326,10 @@ package final class SelectedMailbox: MailboxObserver {
             }
         }
         if revision == .rev2 { return }
-        takeRecent(mailbox.unclaimedRecent.filter { index(of: $0) != nil })
+        if mailbox.recentVersion != seenRecentVersion {
+            seenRecentVersion = mailbox.recentVersion
+            takeRecent(mailbox.unclaimedRecent.filter { index(of: $0) != nil })
+        }
         if recent.count != toldRecent {
             toldRecent = recent.count
             output.append(untagged: UInt32(recent.count), "RECENT")

@@ -88,9 +88,8 @@ extension Session {
     /// for the next time.
     private func tellContexts(_ view: SelectedMailbox) async throws(CommandFailure) {
         let touched = view.touched
-        let arrived = view.arrived
+        let arrived = view.takeArrived()
         view.touched = []
-        view.arrived = []
         let indexes = touched.compactMap { view.index(of: $0) }.sorted()
         let runs = RangeBuilder(indexes.map { UInt32($0) }).ranges.map {
             Int($0.lowerBound)..<Int($0.upperBound) + 1
@@ -98,7 +97,7 @@ extension Session {
         var responses: [(response: ESearchResponse, mode: TextMode)] = []
         var wanted: [UInt32: [FetchItem]] = [:]
         if let notifier, !notifier.items.isEmpty {
-            for uid in arrived { wanted[uid] = notifier.items }
+            for uid in arrived.others { wanted[uid] = notifier.items }
         }
         for position in view.contexts.indices {
             let context = view.contexts[position]
@@ -109,7 +108,7 @@ extension Session {
             responses.append(
                 (view.response(context, adding: added, removing: removed), context.mode)
             )
-            for uid in added where arrived.contains(uid) && !context.items.isEmpty {
+            for uid in added where arrived.others.contains(uid) && !context.items.isEmpty {
                 wanted[uid, default: []] += context.items
             }
         }

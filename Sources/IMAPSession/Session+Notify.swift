@@ -36,7 +36,10 @@ extension Session {
         if status {
             for path in next.watch.paths.sorted(by: { store.naming.precedes($0, $1) })
             where path != selected?.mailbox.path {
-                try await tellState(of: path, next, [.messages, .flags], always: true)
+                if let state = await state(of: path, isFirst: true) {
+                    tell(state, of: path, next, always: true)
+                }
+                try await flushIfLarge()
             }
         }
         selected?.mailbox.drainEvents()
@@ -121,59 +124,68 @@ extension Session {
         }
     }
 
+    /// Tells of the mailboxes that were looked at, and has those looked at in which something happened
+    /// since. That is done beside the session: a mailbox may be locked by another program for long.
     private func tellMailboxes(_ notifier: Notifier) async throws(CommandFailure) {
-        // What happens in the selected mailbox is told otherwise; it is kept for when it is not
-        // selected any more.
-        let changed = notifier.watch.takeMailboxes(except: selected?.mailbox.path)
-        for (path, seen) in changed.sorted(by: { store.naming.precedes($0.path, $1.path) }) {
-            let wanted = notifier.events(of: path)
-            var events: Notifier.Events = []
-            if seen.contains(.messages), wanted.contains(.messages) { events.insert(.messages) }
-            if seen.contains(.flags), wanted.contains(.flags) { events.insert(.flags) }
-            if events.isEmpty { continue }
-            try await tellState(of: path, notifier, events, always: false)
+        for (path, state) in notifier.takeLookedAt() {
+            if path == selected?.mailbox.path {
+                // It is told of otherwise now; once more when it is not selected any more.
+                notifier.watch.suspect(path)
+                continue
+            }
+            tell(state, of: path, notifier)
             try await flushIfLarge()
-            if isEnding { throw .closed }
+        }
+        notifier.noteChanges(except: selected?.mailbox.path)
+        while let path = notifier.nextToLookAt() {
+            Task { [weak self, weak notifier] in
+                let state = await self?.state(of: path)
+                notifier?.noteState(state, of: path)
+            }
         }
     }
 
-    /// STATUS of a mailbox that is not selected.                              RFC 5465 §5.1 to §5.3
+    /// The state of a mailbox that is not selected; nil where it went away, of which the tree tells,
+    /// or cannot be looked at now.
     ///
-    /// - Parameter always: whether it is told where it is what was told last, too.
-    private func tellState(
-        of path: MailboxPath,
-        _ notifier: Notifier,
-        _ events: Notifier.Events,
-        always: Bool
-    ) async throws(CommandFailure) {
-        let mailbox: Mailbox
-        do throws(StoreError) {
-            mailbox = try await store.open(path)
-            try await mailbox.settleWork()
-        } catch {
-            // It went away, and the tree tells of it, or cannot be read now.
-            return
-        }
-        let tellsFlags = notifier.events(of: path).contains(.flags)
+    /// - Parameter isFirst: whether it is told because NOTIFY SET STATUS asks: §3.1 wants
+    ///   HIGHESTMODSEQ then, also of a client that has not enabled CONDSTORE.
+    private func state(of path: MailboxPath, isFirst: Bool = false) async -> Notifier.Told? {
+        guard let notifier, let mailbox = try? await store.open(path) else { return nil }
+        do throws(StoreError) { try await mailbox.settleWork() } catch { return nil }
         let table = mailbox.table
-        let state = Notifier.Told(
+        let tellsFlags = notifier.events(of: path).contains(.flags)
+        return Notifier.Told(
             uidValidity: mailbox.uidValidity,
             messages: table.count,
             uidNext: mailbox.uidNext,
             unseen: tellsFlags
-                ? table.uids.indices.count { !table.flags($0).contains(.seen) } : nil
+                ? table.uids.indices.count { !table.flags($0).contains(.seen) } : nil,
+            highestModseq: sync.condStore || isFirst && tellsFlags
+                ? await highestModseq(mailbox) : nil
         )
-        guard always || notifier.told[path] != state else { return }
-        let isFirst = notifier.told[path] == nil
-        notifier.told[path] = state
+    }
+
+    /// STATUS of a mailbox that is not selected, where its state is not what was told last.
+    ///                                                                       RFC 5465 §5.1 to §5.3
+    private func tell(
+        _ state: Notifier.Told,
+        of path: MailboxPath,
+        _ notifier: Notifier,
+        always: Bool = false
+    ) {
+        var before = notifier.told.updateValue(state, forKey: path)
+        if state.highestModseq == nil { before?.highestModseq = nil }
+        if before == state, !always { return }
         // A mailbox that has come, and nothing in it yet.
-        if isFirst, !always, state.messages == 0, state.uidNext == 1 { return }
+        if before == nil, !always, state.messages == 0, state.uidNext == 1 { return }
         var values: [(item: StatusItem, value: StatusValue)] = [
             (.messages, .number(UInt64(state.messages))),
             (.uidNext, .number(UInt64(state.uidNext))),
             (.uidValidity, .number(UInt64(state.uidValidity))),
         ]
         if let unseen = state.unseen { values.append((.unseen, .number(UInt64(unseen)))) }
+        if let modseq = state.highestModseq { values.append((.highestModSeq, .number(modseq))) }
         output.append(status: store.naming.name(of: path), values, mode)
     }
 }

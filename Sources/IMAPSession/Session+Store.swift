@@ -103,7 +103,11 @@ extension Session {
     /// The messages with \Deleted, in a set or all, ascending.
     func deleted(_ view: SelectedMailbox, _ chosen: [UInt32]?) -> [UInt32] {
         let table = view.mailbox.table
-        return (chosen ?? view.uids).filter { uid in
+        if table.deletedCount == 0 { return [] }
+        guard let chosen else {
+            return table.uids(with: .trashed).filter { view.index(of: $0) != nil }
+        }
+        return chosen.filter { uid in
             table.row(of: uid).map { table.flags($0).contains(.trashed) } ?? false
         }
     }
@@ -173,6 +177,7 @@ extension Session {
             from: RangeBuilder(uids).ranges,
             to: RangeBuilder(copies).ranges
         )
+        view.noteOwn(copies, in: target)
         guard isMove else { return Completion("Copied", code) }
         output.append(untagged: .ok, code, "Moved")
         try await remove(uids, view, onlyDeleted: false)

@@ -126,6 +126,27 @@ struct NotifyTests {
         }
     }
 
+    @Test(
+        "a mailbox that another program has locked keeps neither commands nor other mailboxes back"
+    )
+    func locked() async throws {
+        try await EventLoop.test {
+            let bench = try await Bench(messages: 1)
+            for name in ["Held", "Free"] { try bench.maildir.make(name) }
+            let client = bench.client()
+            try await bench.ask(client, "a1 NOTIFY SET (personal (MessageNew MessageExpunge))")
+            let lock = bench.maildir.root + "/.Held/dovecot-uidlist.lock"
+            try bench.maildir.write(Array("1:other".utf8), to: lock)
+            try bench.maildir.perform(.deliver("Held", Transcript.MessageSpec()))
+            try bench.maildir.perform(.deliver("Free", Transcript.MessageSpec()))
+            #expect(await next(client).hasPrefix("* STATUS \"Free\" (MESSAGES 1 UIDNEXT 2 "))
+            #expect(try await bench.ask(client, "a2 NOOP") == ["a2 OK Done"])
+            unlink(lock)
+            #expect(await next(client).hasPrefix("* STATUS \"Held\" (MESSAGES 1 UIDNEXT 2 "))
+            bench.store.close()
+        }
+    }
+
     @Test("it comes at once")
     func latency() async throws {
         try await EventLoop.test {
