@@ -162,11 +162,11 @@ extension Session {
         if plan.wantsSaveDate { items.append(" SAVEDATE NIL") }
         items.append(rendered.bytes)
         if items.isEmpty { return }
-        output.appendFetch(UInt32(index + 1))
+        view.appendFetch(index, uid, to: &output)
         output.append(items.bytes.dropFirst())
         output.append(")\r\n")
     }
-        view.appendFetch(index, uid, to: &output)
+
     // MARK: From message files
 
     private func fetchContent(
