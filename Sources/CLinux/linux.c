@@ -145,6 +145,8 @@ int martlet_try_read_lease(int fd) {
     return 0;
 }
 
+int martlet_begin_writing(int fd) { return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE); }
+
 ssize_t martlet_getdents(int fd, void *buffer, size_t size) {
     return syscall(SYS_getdents64, fd, buffer, size);
 }

@@ -130,7 +130,8 @@ static const int network_calls[] = {
 static const int user_calls[] = {
     SYS_openat, SYS_newfstatat, SYS_statx, SYS_getdents64, SYS_pread64, SYS_pwrite64, SYS_preadv,
     SYS_pwritev,
-    SYS_ftruncate, SYS_fsync, SYS_fdatasync, SYS_renameat, SYS_renameat2, SYS_linkat, SYS_unlinkat,
+    SYS_ftruncate, SYS_fsync, SYS_fdatasync, SYS_sync_file_range,
+    SYS_renameat, SYS_renameat2, SYS_linkat, SYS_unlinkat,
     SYS_mkdirat, SYS_utimensat, SYS_fchmod, SYS_fchown, SYS_fchmodat, SYS_statfs, SYS_fstatfs,
     SYS_readlinkat, SYS_faccessat, SYS_getcwd, SYS_flock, SYS_fadvise64, SYS_copy_file_range,
     SYS_inotify_add_watch, SYS_inotify_rm_watch, SYS_inotify_init1, SYS_eventfd2, SYS_epoll_create1,

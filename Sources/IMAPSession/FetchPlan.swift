@@ -16,6 +16,7 @@ struct FetchPlan: Sendable {
     let wantsUID: Bool
     let wantsDate: Bool
     let wantsSize: Bool
+    let wantsSaveDate: Bool
     let setsSeen: Bool
 
     init(_ command: FetchCommand, isUTF8: Bool, _ telling: SelectedMailbox.Telling = .init()) {
@@ -30,14 +31,17 @@ struct FetchPlan: Sendable {
             command.items.contains(.uid) || command.kind == .uid && !telling.uidOnly
         wantsDate = command.items.contains(.internalDate)
         wantsSize = command.items.contains(.rfc822Size)
+        wantsSaveDate = command.items.contains(.saveDate)
         setsSeen = command.items.contains(where: \.setsSeen)
         var items: [(item: FetchItem, fields: HeaderFieldSet?)] = []
         var told: Set<FetchItem> = []
         for item in command.items where told.insert(item).inserted {
             switch item {
-            case .flags, .uid, .internalDate, .rfc822Size, .modSeq, .emailID, .threadID, .saveDate,
-                .preview:
-                continue
+            case .flags, .uid, .internalDate, .rfc822Size, .modSeq, .saveDate: continue
+            case .preview(let isLazy):
+                // Asked for in both ways it is told once.
+                if told.contains(.preview(lazy: !isLazy)) { continue }
+                items.append((item, nil))
             case .bodySection(let section, _, _):
                 switch section.kind {
                 case .headerFields(let names), .headerFieldsNot(let names):
@@ -73,7 +77,7 @@ struct FetchPlan: Sendable {
     private var needsStructure: Bool {
         items.contains { entry in
             switch entry.item {
-            case .bodyStructure, .body, .binary, .binarySize: true
+            case .bodyStructure, .body, .binary, .binarySize, .preview: true
             case .bodySection(let section, _, _): !section.part.isEmpty
             default: false
             }
@@ -84,7 +88,7 @@ struct FetchPlan: Sendable {
     var needsWhole: Bool {
         items.contains { entry in
             switch entry.item {
-            case .envelope, .rfc822Header: false
+            case .envelope, .rfc822Header, .threadID: false
             case .bodySection(let section, _, _):
                 switch section.kind {
                 case .header, .headerFields, .headerFieldsNot: !section.part.isEmpty
@@ -184,9 +188,22 @@ struct FetchPlan: Sendable {
                 if !Self.appendBinarySize(part, structure, span, to: &output) {
                     leaveOut()
                 }
-            case .flags, .uid, .internalDate, .rfc822Size, .modSeq, .emailID, .threadID, .saveDate,
-                .preview:
-                continue
+            case .emailID:
+                let id = MessageIdentity.emailID(of: span, date: message.date)
+                output.append("EMAILID", objectID: id)
+            case .threadID:
+                if let id = MessageIdentity.threadID(of: span) {
+                    output.append("THREADID", objectID: id)
+                } else {
+                    output.append("THREADID NIL")
+                }
+            case .preview:
+                // RFC 8970 §3.3 lets LAZY answer NIL where it would take long; it does not here.
+                guard let structure else { continue }
+                output.append("PREVIEW ")
+                let text = Preview.text(of: structure, in: span, converter: CharsetConverter())
+                output.append(nstring: text, utf8: isUTF8)
+            case .flags, .uid, .internalDate, .rfc822Size, .modSeq, .saveDate: continue
             }
         }
         return hasUnknownEncoding

@@ -1,5 +1,9 @@
 /// What bounds a session, each with its reason.
 package enum Limits {
+    /// APPENDs of one session that wait for the disk, each with a message in memory or in a file, while
+    /// the next is taken in.
+    static let pendingAppendsMax = 16
+
     /// RFC 9051 §5.4: at least 30 minutes.
     static let idleSeconds = 30 * 60 + 30
 

@@ -21,12 +21,16 @@ struct MessageFacts: Sendable {
     var date: Int64?
     var size: Int64?
     var modseq: UInt64
+    /// Nil where not known, or not needed.
+    var saveDate: Int64?
 }
 
 struct SearchProgram: Sendable {
     private let root: Node
     /// Whether some key needs dates, which are looked up together before the first round.
     let needsDates: Bool
+    /// Whether some key needs save dates.
+    let needsSaveDates: Bool
 
     private indirect enum Node: Sendable {
         case constant(Bool)
@@ -39,6 +43,7 @@ struct SearchProgram: Sendable {
         case keyword(Int, Bool)
         case recent(Bool)
         case date(DateComparison, Int)
+        case saveDate(DateComparison, Int)
         /// Whether the internal date lies at or before the time (RFC 5032 §3), or above it.
         case isOlder(Int64, Bool)
         case sentDate(DateComparison, Int)
@@ -48,6 +53,8 @@ struct SearchProgram: Sendable {
         case modseq(UInt64)
         case larger(Int64)
         case smaller(Int64)
+        case emailID([UInt8])
+        case threadID([UInt8])
     }
 
     /// - Parameters:
@@ -82,6 +89,7 @@ struct SearchProgram: Sendable {
         }
         root = try compiler.compile(key)
         needsDates = compiler.needsDates
+        needsSaveDates = compiler.needsSaveDates
     }
 
     private struct Compiler {
@@ -92,6 +100,7 @@ struct SearchProgram: Sendable {
         let isStrict: Bool
         var charset: Charset?
         var needsDates = false
+        var needsSaveDates = false
         let converter = CharsetConverter()
 
         mutating func compile(_ key: SearchKey) throws(CommandFailure) -> Node {
@@ -144,8 +153,15 @@ struct SearchProgram: Sendable {
             case .younger(let seconds):
                 needsDates = true
                 return .isOlder(WallTime.now.seconds - Int64(seconds), false)
+            case .saveDate(let comparison, let day):
+                needsDates = true
+                needsSaveDates = true
+                return .saveDate(comparison, day.dayNumber)
+            case .saveDateSupported: return .constant(true)
+            case .emailID(let id): return .emailID(id)
+            case .threadID(let id): return .threadID(id)
             case .modSeq(let modseq): return .modseq(modseq.value)
-            case .uidAfter, .uidBefore, .saveDate, .saveDateSupported, .emailID, .threadID:
+            case .uidAfter, .uidBefore:
                 throw .bad("Search key is not offered by this server")
             }
         }
@@ -239,6 +255,20 @@ struct SearchProgram: Sendable {
                 InternalDate(unixSeconds: date).localDate.dayNumber,
                 day
             )
+        case .saveDate(let comparison, let day):
+            guard let date = facts.saveDate ?? facts.date else { return nil }
+            return compare(
+                comparison,
+                InternalDate(unixSeconds: date).localDate.dayNumber,
+                day
+            )
+        case .emailID(let id):
+            guard let content else { return nil }
+            let date = content.0.date.seconds
+            return MessageIdentity.emailID(of: content.0.bytes.span, date: date) == id
+        case .threadID(let id):
+            guard let content else { return nil }
+            return MessageIdentity.threadID(of: content.0.bytes.span) == id
         case .isOlder(let time, let isOlder): return facts.date.map { ($0 <= time) == isOlder }
         case .modseq(let modseq): return facts.modseq >= modseq
         case .larger(let size): return facts.size.map { $0 > size }

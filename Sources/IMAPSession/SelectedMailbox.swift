@@ -26,6 +26,8 @@ package final class SelectedMailbox: MailboxObserver {
     private(set) var announced = 0
     private(set) var recent: Set<UInt32> = []
     private var toldRecent = -1
+    /// `Mailbox.recentVersion` when it was last looked at.
+    private var seenRecentVersion: UInt64?
     private var position = 0
     /// All changes up to here were told, but for `pendingExpunges`.
     private var lastModseq: UInt64 = 0
@@ -273,23 +275,32 @@ package final class SelectedMailbox: MailboxObserver {
     private func reportExpunges(to output: inout ByteBuffer) {
         guard !pendingExpunges.isEmpty else { return }
         if !contexts.isEmpty { reportRemovals(of: pendingExpunges, to: &output) }
-        var kept: [UInt32] = []
-        kept.reserveCapacity(uids.count)
+        let gone = pendingExpunges.compactMap { index(of: $0) }.sorted()
         var vanished = RangeBuilder()
-        for uid in uids {
-            if pendingExpunges.contains(uid) {
-                if telling.vanished {
-                    vanished.add(uid)
-                } else {
-                    output.append(untagged: UInt32(kept.count + 1), "EXPUNGE")
-                }
-                recent.remove(uid)
+        for (before, index) in gone.enumerated() {
+            if telling.vanished {
+                vanished.add(uids[index])
             } else {
-                kept.append(uid)
+                output.append(untagged: UInt32(index - before + 1), "EXPUNGE")
             }
+            if !recent.isEmpty { recent.remove(uids[index]) }
         }
-        announced -= uids.count - kept.count
-        uids = kept
+        announced -= gone.count
+        if gone.count == 1 {
+            uids.remove(at: gone[0])
+        } else if let first = gone.first {
+            var kept = first
+            var next = 0
+            for index in first..<uids.count {
+                if next < gone.count, gone[next] == index {
+                    next += 1
+                } else {
+                    uids[kept] = uids[index]
+                    kept += 1
+                }
+            }
+            uids.removeLast(gone.count)
+        }
         pendingExpunges = []
         firstPendingModseq = .max
         for start in stride(from: 0, to: vanished.ranges.count, by: Limits.vanishedRangesMax) {
@@ -315,7 +326,10 @@ package final class SelectedMailbox: MailboxObserver {
             }
         }
         if revision == .rev2 { return }
-        takeRecent(mailbox.unclaimedRecent.filter { index(of: $0) != nil })
+        if mailbox.recentVersion != seenRecentVersion {
+            seenRecentVersion = mailbox.recentVersion
+            takeRecent(mailbox.unclaimedRecent.filter { index(of: $0) != nil })
+        }
         if recent.count != toldRecent {
             toldRecent = recent.count
             output.append(untagged: UInt32(recent.count), "RECENT")

@@ -71,6 +71,7 @@ extension Session {
                     bytes.span.extracting(consumed..<(consumed + piece.count))
                 )
             } catch {
+                if await !answerAppends() { return .closed }
                 badCommands += 1
                 output.append(error)
                 drop(piece)
@@ -82,7 +83,15 @@ extension Session {
                 case .needsLiteral where isFirst: return .needsBuffering
                 case .needsLiteral: try await buffer(piece)
                 case .events(let events):
+                    if case .end? = events.last, let command = upload, command.replaced == nil,
+                        command.failure == nil, hasMore(behind: piece.count)
+                    {
+                        _ = try await take(Array(events.dropLast()), piece, &upload)
+                        consume(piece.count)
+                        if let upload, let tag { return await admitLater(upload, tag) }
+                    }
                     if let completion = try await take(events, piece, &upload) {
+                        guard await answerAppends() else { return .closed }
                         badCommands = 0
                         try await report(upload)
                         let highest = highestModseqCode(hasRoom: completion.code == nil)
@@ -96,6 +105,7 @@ extension Session {
             } catch {
                 await discard(upload)
                 if case .closed = error { return .closed }
+                if await !answerAppends() { return .closed }
                 if case .bad = error { badCommands += 1 } else { badCommands = 0 }
                 try? await report(upload)
                 _ = highestModseqCode(hasRoom: false)
@@ -110,7 +120,7 @@ extension Session {
         try await report(after: upload.command.body)
     }
 
-    private func discard(_ upload: Upload?) async {
+    func discard(_ upload: Upload?) async {
         guard let upload else { return }
         await upload.target.discard(upload.messages.map(\.staged))
     }
@@ -147,7 +157,10 @@ extension Session {
             consume(piece.count)
             throw .bad("Literal is too large")
         }
-        if header.isSynchronizing { output.append(continuation: "OK") }
+        if header.isSynchronizing {
+            guard await answerAppends() else { throw .closed }
+            output.append(continuation: "OK")
+        }
     }
 
     /// Does what a piece says; the input behind it, and its literal, is consumed on return. Returns
@@ -282,6 +295,7 @@ extension Session {
         framer.streamLiteral()
         consume(piece.count)
         if header.isSynchronizing {
+            guard await answerAppends() else { throw .closed }
             output.append(continuation: "OK")
             try await flush()
         }
@@ -332,7 +346,7 @@ extension Session {
 
     // MARK: The end
 
-    private func admit(_ upload: Upload?) async throws(CommandFailure) -> Completion {
+    func admit(_ upload: Upload?) async throws(CommandFailure) -> Completion {
         guard let upload else { throw .bad("Expected a message") }
         if let replaced = upload.replaced {
             // It went while the new one came: there is nothing to replace.

@@ -137,6 +137,7 @@ extension Session {
     ) async throws(CommandFailure) {
         guard let content = await read(uid, view.mailbox, &state) else { return }
         let rendered = plan.render(content)
+        if rendered.hasUnknownEncoding { state.isUnknownEncoding = true }
         view.appendFetch(index, uid, to: &output)
         var items = ByteBuffer()
         if plan.wantsUID {
@@ -157,11 +158,15 @@ extension Session {
             items.append(" RFC822.SIZE ")
             items.append(decimal: rendered.size)
         }
+        // Its name is another one since it was expunged.
+        if plan.wantsSaveDate { items.append(" SAVEDATE NIL") }
         items.append(rendered.bytes)
+        if items.isEmpty { return }
+        output.appendFetch(UInt32(index + 1))
         output.append(items.bytes.dropFirst())
         output.append(")\r\n")
     }
-
+        view.appendFetch(index, uid, to: &output)
     // MARK: From message files
 
     private func fetchContent(
@@ -399,9 +404,9 @@ extension Session {
     func isOffered(_ item: FetchItem) -> Bool {
         switch item {
         case .flags, .uid, .internalDate, .envelope, .body, .bodyStructure, .rfc822, .rfc822Header,
-            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize, .modSeq:
+            .rfc822Text, .rfc822Size, .bodySection, .binary, .binarySize, .modSeq, .emailID,
+            .threadID, .saveDate, .preview:
             true
-        case .emailID, .threadID, .saveDate, .preview: false
         }
     }
 }

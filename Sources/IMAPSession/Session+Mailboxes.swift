@@ -88,6 +88,10 @@ extension Session {
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
         appendHighestModseq(view)
+        // RFC 8474 §4.2
+        if !mailbox.guid.isEmpty {
+            output.append(untagged: .ok, .mailboxID(mailbox.guid), "Lasting name")
+        }
         if revision == .rev2 { try await appendListed(mailbox.path, supplied: command.mailbox) }
         if let client = command.quickResync { try await resynchronize(client, view) }
         return command.isReadOnly
@@ -95,11 +99,7 @@ extension Session {
     }
 
     private func firstUnseen(_ view: SelectedMailbox) -> UInt32? {
-        let table = view.mailbox.table
-        for row in 0..<table.count where !table.flags(row).contains(.seen) {
-            return view.index(of: table.uids[row]).map { UInt32($0 + 1) }
-        }
-        return nil
+        view.mailbox.firstUnseen.flatMap { view.index(of: $0) }.map { UInt32($0 + 1) }
     }
 
     //  close = "CLOSE"                                                       RFC 9051 §6.4.1
@@ -141,14 +141,17 @@ extension Session {
             throw .refused(.useAttribute, "Another mailbox has this use")
         }
         notifier?.noteOwn([path])
+        let guid: [UInt8]
         do throws(StoreError) {
             try await store.create(path)
             if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
+            // RFC 8474 §4.1; it has a name of its own once it was looked at.
+            guid = try await store.open(path).guid
         } catch {
             throw CommandFailure(error)
         }
         appendNormalized(name, path)
-        return Completion("Created")
+        return Completion("Created", guid.isEmpty ? nil : .mailboxID(guid))
     }
 
     //  delete = "DELETE" SP mailbox                                          RFC 9051 §6.3.5
@@ -261,10 +264,8 @@ extension Session {
         case .recent: return .number(UInt64(mailbox.unclaimedRecent.count))
         case .uidNext: return .number(UInt64(mailbox.uidNext))
         case .uidValidity: return .number(UInt64(mailbox.uidValidity))
-        case .unseen:
-            return .number(UInt64(table.uids.indices.count { !table.flags($0).contains(.seen) }))
-        case .deleted:
-            return .number(UInt64(table.uids.indices.count { table.flags($0).contains(.trashed) }))
+        case .unseen: return .number(UInt64(table.unseenCount))
+        case .deleted: return .number(UInt64(table.deletedCount))
         case .size:
             let sizes = await sizes(of: table.uids, in: mailbox)
             return .number(sizes.reduce(0) { $0 &+ UInt64(max($1, 0)) })
@@ -274,8 +275,8 @@ extension Session {
             return .number(sizes.reduce(0) { $0 &+ UInt64(max($1, 0)) })
         case .appendLimit: return .number(UInt64(Limits.appendBytesMax))
         case .highestModSeq: return .number(await highestModseq(mailbox))
-        case .mailboxID:
-            throw .bad("Status item is not offered by this server")
+        // A mailbox that cannot be written to may have none.
+        case .mailboxID: return mailbox.guid.isEmpty ? nil : .objectID(mailbox.guid)
         }
     }
 

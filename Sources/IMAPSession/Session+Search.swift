@@ -190,7 +190,9 @@ extension Session {
                 isRecent: !recent.isEmpty && recent.contains(uid),
                 date: table.dates[row] == .min ? nil : table.dates[row],
                 size: table.sizes[row] < 0 ? nil : table.sizes[row],
-                modseq: table.modseqs[row]
+                modseq: table.modseqs[row],
+                saveDate: program.needsSaveDates
+                    ? SaveDate.seconds(inName: table.base(row)) : nil
             )
             switch program.evaluate(facts) {
             case true?: found.append(index)

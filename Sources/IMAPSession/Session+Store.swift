@@ -103,7 +103,11 @@ extension Session {
     /// The messages with \Deleted, in a set or all, ascending.
     func deleted(_ view: SelectedMailbox, _ chosen: [UInt32]?) -> [UInt32] {
         let table = view.mailbox.table
-        return (chosen ?? view.uids).filter { uid in
+        if table.deletedCount == 0 { return [] }
+        guard let chosen else {
+            return table.uids(with: .trashed).filter { view.index(of: $0) != nil }
+        }
+        return chosen.filter { uid in
             table.row(of: uid).map { table.flags($0).contains(.trashed) } ?? false
         }
     }

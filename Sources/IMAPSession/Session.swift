@@ -42,6 +42,9 @@ package final class Session {
     var piecewise: Piecewise?
     /// In a row.
     var badCommands = 0
+    /// In the order of their commands: see `Session+PendingAppends`.
+    var pendingAppends: [PendingAppend] = []
+    let appendFinished = Signal()
     /// Messages in one APPEND; tests have a smaller number.
     var appendMessagesMax = Limits.appendMessagesMax
     /// The command in progress, and how far it is: see `Session+Progress`.
@@ -98,6 +101,7 @@ package final class Session {
         } catch {
             // Closed: there is nobody to tell.
         }
+        _ = await answerAppends()
         selected?.close()
         selected = nil
         notifier?.stop()
@@ -129,6 +133,7 @@ package final class Session {
                     if case .closed = await append(piece) { throw .closed }
                 } else {
                     consume(count)
+                    guard await answerAppends() else { throw .closed }
                     await run(parsed)
                 }
                 if wantsCompression { try await beginCompression() }
@@ -139,6 +144,7 @@ package final class Session {
                 }
             case .literal(let header, let count): try await literal(header, count)
             case .refused(let refusal, let count):
+                guard await answerAppends() else { throw .closed }
                 refuse(refusal, count)
                 consume(count)
             case .discard(let count): consume(count)
@@ -180,9 +186,10 @@ package final class Session {
     /// - Parameter tellsEvents: whether no command runs, so that NOTIFY may be served.
     func fill(tellsEvents: Bool = false) async throws(CommandFailure) {
         if tellsEvents, notifier != nil { try await tellEventsAside() }
-        try await flush()
         let deadline = Instant.after(seconds: Limits.idleSeconds)
         while true {
+            guard await answerAppends(waits: false) else { throw .closed }
+            try await flush()
             if ending != nil { return }
             do throws(StreamClosed) {
                 if try stream.read(into: &input, max: Limits.inputBytesMax) > 0 { return }
@@ -238,6 +245,7 @@ package final class Session {
             case .closed: throw .closed
             }
         }
+        guard await answerAppends() else { throw .closed }
         if let refusal = framer.bufferLiteral() {
             refuse(refusal, count)
             consume(count)

@@ -138,17 +138,19 @@ extension Session {
             let uses = Self.uses(tree, stored: try await store.storedUses())
             // Clients show what is subscribed; a Maildir without the file shows all it has.
             let isFresh = try await store.subscriptions().mailboxes.isEmpty
-            if isFresh {
-                for path in tree.entries.keys { try await store.setSubscribed(path, true) }
+            let present = tree.entries.values.sorted {
+                $0.directoryName.lexicographicallyPrecedes($1.directoryName)
             }
+            var shown = isFresh ? present.map(\.path) : []
             for (use, _) in MailboxAliases.names where !uses.values.contains(use) {
                 let name = store.naming.prefix + MailboxAliases.defaultName(use)
                 guard let path = try? store.naming.path(of: name) else { continue }
                 do throws(StoreError) { try await store.create(path) } catch {
                     guard error == .mailboxExists else { throw error }
                 }
-                try await store.setSubscribed(path, true)
+                shown.append(path)
             }
+            try await store.setSubscribed(shown, true)
             try await store.noteDefaultsMade()
         } catch {
             // The user can read mail all the same; the next login tries again.

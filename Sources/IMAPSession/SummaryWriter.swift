@@ -89,6 +89,10 @@ struct SummaryWriter {
             output.append(output.count > start ? " FLAGS " : "FLAGS ")
             view.appendFlags(table.flags(row), table.beyond, uid, to: &output)
         }
+        if plan.wantsSaveDate {
+            output.append(output.count > start ? " SAVEDATE " : "SAVEDATE ")
+            output.append(saveDate: SaveDate.seconds(inName: table.base(row)))
+        }
         if plan.wantsModseq || isChanged && telling.modseqs {
             if output.count > start { output.append(.space) }
             output.append(modSeq: ModSeq(table.modseqs[row]))

@@ -77,7 +77,8 @@ package struct HeaderFieldSet: Sendable, Equatable {
             }
         }
         flush(run, of: bytes, to: &buffer)
-        buffer.append("\r\n")
+        // RFC 3501 §6.4.5: the empty line is always there, unless the message has none.
+        if offset < header.upperBound || header.isEmpty { buffer.append("\r\n") }
     }
 
     private func flush(_ run: Range<Int>, of bytes: Span<UInt8>, to buffer: inout ByteBuffer) {

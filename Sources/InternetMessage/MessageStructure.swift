@@ -49,7 +49,8 @@ package struct Part: Sendable {
         case text
         case other
         /// A multipart or message below `Limits.partDepthMax`, or the last part that fits
-        /// `Limits.partCountMax`: not looked into, given as application/octet-stream.
+        /// `Limits.partCountMax`, or a message in base64: not looked into, given as
+        /// application/octet-stream.
         case opaque
     }
 

@@ -169,6 +169,9 @@ struct StructureParser {
         } else {
             kind = parts[index].isDigestDefault ? .message : .text
         }
+        // RFC 2045 §6.4 forbids it, some senders do it: what is within cannot be read as it stands, so
+        // it is an attachment, which clients decode. (Dovecot reads the base64 as a message.)
+        if kind == .message, isEncoded(index, in: bytes) { kind = .opaque }
         // The last part that fits holds all the rest; a message needs room for its child.
         if parts.count >= Limits.partCountMax {
             kind = .opaque
@@ -181,6 +184,12 @@ struct StructureParser {
             kind = .opaque
         }
         parts[index].kind = kind
+    }
+
+    private func isEncoded(_ index: Int, in bytes: Span<UInt8>) -> Bool {
+        guard let token = parts[index].encodingToken(in: bytes) else { return false }
+        return bytes.equalsIgnoringCase("base64", in: token)
+            || bytes.equalsIgnoringCase("quoted-printable", in: token)
     }
 
     private mutating func push(_ index: Int, in bytes: Span<UInt8>, content: ContentType?) {

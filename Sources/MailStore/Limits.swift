@@ -10,6 +10,14 @@ package enum Limits {
     /// A message file that is read whole. Larger ones are refused by size in the log.
     static let messageBytesMax = 1 << 30
 
+    /// What a message on its way in may take of memory before it goes to a file: most mail is
+    /// smaller, and is written, synced and admitted by one job.
+    static let heldMessageBytesMax = 256 << 10
+
+    /// Messages copied under one taking of the target's lock. More than are renamed: nobody can take
+    /// a new name for an old one that went, so only the wait counts.
+    static let copyBatchMax = 2_000
+
     /// Bytes written at once of a message that is rewritten.
     static let rewriteBytesMax = 256 << 10
 
@@ -27,6 +35,10 @@ package enum Limits {
 
     /// Events that wait for an operation to end. Beyond it a scan tells the same for less memory.
     static let deferredEventsMax = 65_536
+
+    /// Names changed in one job from which on events are taken together (`Inotify.hold`): a push may
+    /// wait for some milliseconds then.
+    static let manyEvents = 32
 
     /// When work that failed (full disk, lock held) is tried again.
     static let retrySeconds = 5

@@ -79,6 +79,7 @@ extension MailboxDisk {
         quota.begin()
         defer { quota.end(added, root: root) }
         try body(&result)
+        guard quota.isKept(in: root) else { return }
         for case .success(let group) in result.groups {
             for entry in group {
                 let message = entry.message

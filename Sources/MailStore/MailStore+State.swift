@@ -111,7 +111,9 @@ extension MailStore {
         let written = changed
         let root = root
         do throws(SystemError) {
-            try await context.pool.run { () throws(SystemError) in try written.store(root: root) }
+            try await context.pool.run(.syncing) { () throws(SystemError) in
+                try written.store(root: root)
+            }
         } catch {
             context.logFailure(.system(error), root)
             throw StoreError(error)

@@ -267,7 +267,7 @@ package final class MailStore {
         defer { changes.leave() }
         let root = root
         do throws(MailboxTreeError) {
-            return try await context.pool.run { () throws(MailboxTreeError) in
+            return try await context.pool.run(.syncing) { () throws(MailboxTreeError) in
                 let tree: MailboxTree
                 do throws(SystemError) { tree = try MailboxTree(root: root) } catch {
                     throw .system(error)
@@ -304,7 +304,7 @@ package final class MailStore {
         let root = root
         Task { [context] in
             do throws(SystemError) {
-                try await context.pool.run { () throws(SystemError) in
+                try await context.pool.run(.syncing) { () throws(SystemError) in
                     try MailboxTree.remove(left, root: root)
                 }
             } catch {
@@ -349,6 +349,15 @@ package final class MailStore {
         _ path: MailboxPath,
         _ isSubscribed: Bool
     ) async throws(StoreError) {
+        try await setSubscribed([path], isSubscribed)
+    }
+
+    /// All of them in one change of the file.
+    package func setSubscribed(
+        _ paths: [MailboxPath],
+        _ isSubscribed: Bool
+    ) async throws(StoreError) {
+        if paths.isEmpty { return }
         await subscribing.enter()
         defer { subscribing.leave() }
         let root = root
@@ -357,8 +366,8 @@ package final class MailStore {
         while true {
             let outcome: DotLock.Observation?
             do throws(MaildirError) {
-                outcome = try await context.pool.run { () throws(MaildirError) in
-                    try Self.changeSubscription(path, isSubscribed, root, owner)
+                outcome = try await context.pool.run(.syncing) { () throws(MaildirError) in
+                    try Self.changeSubscriptions(paths, isSubscribed, root, owner)
                 }
             } catch {
                 context.logFailure(error, root)
@@ -368,7 +377,7 @@ package final class MailStore {
             switch patience.judge(observation, now: .now, date: .now) {
             case .wait(let milliseconds): await EventLoop.sleep(milliseconds: milliseconds)
             case .override:
-                try? await context.pool.run { () throws(SystemError) in
+                try? await context.pool.run(.syncing) { () throws(SystemError) in
                     try DotLock.override(observation, Subscriptions.name, in: root)
                 }
                 await EventLoop.sleep(milliseconds: DotLockPatience.pauseAfterOverride)
@@ -378,8 +387,8 @@ package final class MailStore {
     }
 
     /// Nil when done; else who holds the lock.
-    private nonisolated static func changeSubscription(
-        _ path: MailboxPath,
+    private nonisolated static func changeSubscriptions(
+        _ paths: [MailboxPath],
         _ isSubscribed: Bool,
         _ root: Directory,
         _ owner: DotLock.Owner
@@ -394,19 +403,22 @@ package final class MailStore {
             case .acquired(let lock):
                 var list = try Subscriptions.load(root: root)
                 let tree = try system { () throws(SystemError) in try MailboxTree(root: root) }
-                let isChanged: Bool
-                if isSubscribed {
+                var isChanged = false
+                for path in paths {
+                    if !isSubscribed {
+                        if list.remove(path) { isChanged = true }
+                        continue
+                    }
                     do throws(MailboxNameRefusal) {
-                        isChanged = try list.add(
+                        let isNew = try list.add(
                             path,
                             directoryName: tree.entries[path]?.directoryName,
                             encoding: tree.encoding
                         )
+                        if isNew { isChanged = true }
                     } catch {
-                        isChanged = false
+                        // A name that cannot be written cannot be subscribed.
                     }
-                } else {
-                    isChanged = list.remove(path)
                 }
                 if isChanged { try list.store(lock) } else { _ = try? lock.release() }
                 return nil

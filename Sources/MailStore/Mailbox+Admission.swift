@@ -10,6 +10,8 @@ package import Posix
 @EventLoop
 final class PendingAdmission {
     let items: [MailboxDisk.Admission]
+    /// Whether a job that begins now may take it: its messages are not being synced beside.
+    var isReady = true
     private var result: Result<[UInt32], StoreError>?
     private let finished = Signal()
 
@@ -48,8 +50,9 @@ extension Mailbox {
         var result: MailboxDisk.AdmissionResult?
         do throws(StoreError) {
             try await locked { () -> Job<MailboxDisk.AdmissionResult>? in
-                waiting = admissions
-                admissions = []
+                // In the order of asking, also where a later one was synced sooner.
+                waiting = Array(admissions.prefix { $0.isReady })
+                admissions.removeFirst(waiting.count)
                 let request = MailboxDisk.AdmissionRequest(
                     found: arrivals.first(Limits.lockBatchMax),
                     groups: waiting.map(\.items),
@@ -60,6 +63,10 @@ extension Mailbox {
                 )
                 if request.isEmpty { return nil }
                 return { (disk, lock) throws(MaildirError) in try disk.admit(request, lock) }
+            } makesManyEvents: {
+                waiting.reduce(0) { $0 + $1.items.count } >= Limits.manyEvents
+            } messages: {
+                waiting.flatMap { $0.items.compactMap(\.message) }
             } applying: {
                 apply($0)
                 result = $0
@@ -78,6 +85,9 @@ extension Mailbox {
         // that fails the messages are in all the same.
         if result.needsScan { try? await rescan() }
         for (pending, group) in zip(waiting, result.groups) {
+            for case let failure? in pending.items.map(\.message?.failure) {
+                context.logFailure(.system(failure), disk.directory)
+            }
             pending.finish(group.map { $0.map(\.message.uid) })
         }
     }
@@ -93,7 +103,7 @@ extension Mailbox {
         admitted.sort { $0.message.uid < $1.message.uid }
         for entry in admitted {
             let message = entry.message
-            arrivals.remove(message.base)
+            if !arrivals.isEmpty { arrivals.remove(message.base) }
             table.append(message, modseq: nextModseq())
             if !entry.beyond.isEmpty { table.beyond[message.uid] = entry.beyond }
             // RFC 3501 §6.3.11: a message that was appended is recent too.
@@ -102,13 +112,13 @@ extension Mailbox {
         notify()
     }
 
-    /// Brings messages that were staged in this mailbox's `tmp/` into it, all or none. Durable on
-    /// return; the UIDs are in the order of the list.
+    /// Brings finished messages into the mailbox, all or none. Durable on return; the UIDs are in the
+    /// order of the list.
     package func admit(_ list: [StagedAdmission]) async throws(StoreError) -> [UInt32] {
         try await admit(
             list.map { entry in
                 MailboxDisk.Admission(
-                    name: entry.message.name,
+                    source: .message(entry.message),
                     base: entry.message.base,
                     flags: entry.flags,
                     keywords: entry.keywords
@@ -123,6 +133,14 @@ extension Mailbox {
         guard !isGone else { throw .noSuchMailbox }
         let pending = PendingAdmission(list)
         admissions.append(pending)
+        let messages = list.compactMap(\.message)
+        if !messages.isEmpty, isWorking || isBusy {
+            // Its turn is not now: what it brings is synced beside the work that is under way. Else
+            // one job does all.
+            pending.isReady = false
+            await context.pool.run(.syncing) { StagedMessage.makeDurable(messages) }
+            pending.isReady = true
+        }
         work()
         return try await pending.wait().get()
     }
@@ -132,11 +150,14 @@ extension Mailbox {
     /// - Parameter isBinary: whether it may hold parts of the encoding "binary".
     package func stage(isBinary: Bool = false) async throws(StoreError) -> StagedMessage {
         guard !isGone else { throw .noSuchMailbox }
-        let name = context.names.next()
-        let disk = disk
+        return StagedMessage(context.names.next(), disk, isBinary: isBinary)
+    }
+
+    package func write(_ bytes: [UInt8], to staged: StagedMessage) async throws(StoreError) {
         do throws(SystemError) {
-            return try await context.pool.run { () throws(SystemError) in
-                try StagedMessage(name, disk, isBinary: isBinary)
+            if staged.holds(bytes.count) { return try staged.write(bytes) }
+            try await context.pool.run(.syncing) { () throws(SystemError) in
+                try staged.write(bytes)
             }
         } catch {
             context.logFailure(.system(error), disk.directory)
@@ -144,19 +165,13 @@ extension Mailbox {
         }
     }
 
-    package func write(_ bytes: [UInt8], to staged: StagedMessage) async throws(StoreError) {
-        do throws(SystemError) {
-            try await context.pool.run { () throws(SystemError) in try staged.write(bytes) }
-        } catch {
-            context.logFailure(.system(error), disk.directory)
-            throw StoreError(error)
-        }
-    }
-
-    /// Completes a staged message: content and date are on disk on return.
+    /// Completes a staged message, which `admit` makes durable.
     package func finish(_ staged: StagedMessage, date: WallTime?) async throws(StoreError) {
         do throws(SystemError) {
-            try await context.pool.run { () throws(SystemError) in try staged.finish(date) }
+            if !staged.isBinary { return try staged.finish(date) }
+            try await context.pool.run(.syncing) { () throws(SystemError) in
+                try staged.finish(date)
+            }
         } catch {
             context.logFailure(.system(error), disk.directory)
             throw StoreError(error)
@@ -164,7 +179,8 @@ extension Mailbox {
     }
 
     package func discard(_ staged: [StagedMessage]) async {
-        if staged.isEmpty { return }
-        await context.pool.run { for message in staged { message.discard() } }
+        let filed = staged.filter(\.hasFile)
+        if filed.isEmpty { return }
+        await context.pool.run(.syncing) { for message in filed { message.discard() } }
     }
 }

@@ -82,7 +82,7 @@ extension Mailbox {
     private func syncNames() async throws(StoreError) {
         let cur = disk.cur
         do throws(SystemError) {
-            try await context.pool.run { () throws(SystemError) in try cur.sync() }
+            try await context.pool.run(.syncing) { () throws(SystemError) in try cur.sync() }
         } catch {
             context.logFailure(.system(error), disk.directory)
             throw StoreError(error)
@@ -171,6 +171,8 @@ extension Mailbox {
             if changes.isEmpty { return nil }
             let jobs = changes
             return { (disk, lock) throws(MaildirError) in try disk.change(jobs[...], lock) }
+        } makesManyEvents: {
+            changes.count >= Limits.manyEvents
         } applying: { results in
             tried = results.count
             for (index, result) in results.enumerated() {
@@ -298,6 +300,8 @@ extension Mailbox {
                 if removals.isEmpty { return nil }
                 let jobs = removals
                 return { (disk, lock) throws(MaildirError) in disk.remove(jobs[...], lock) }
+            } makesManyEvents: {
+                removals.count >= Limits.manyEvents
             } applying: { results in
                 var rows: [Int] = []
                 for (removal, result) in zip(removals, results) {
@@ -341,7 +345,7 @@ extension Mailbox {
         let names = Array(released.values)
         let tmp = disk.tmp
         Task { [pool = context.pool] in
-            await pool.run { for name in names { try? tmp.unlink(name) } }
+            await pool.run(.syncing) { for name in names { try? tmp.unlink(name) } }
         }
     }
 
@@ -414,77 +418,86 @@ extension Mailbox {
     ) async throws(StoreError) -> [UInt32] {
         progress?.begin(uids.count)
         guard !target.isGone else { throw .noSuchMailbox }
-        var admissions: [MailboxDisk.Admission] = []
+        var copies: [UInt32] = []
+        copies.reserveCapacity(uids.count)
         do throws(StoreError) {
-            var left = uids[...]
-            while !left.isEmpty {
-                let batch = left.prefix(Limits.lockBatchMax)
-                try await stageCopies(of: batch, in: target, &admissions)
-                left = left.dropFirst(batch.count)
-                progress?.done = uids.count - left.count
+            while copies.count < uids.count {
+                let batch = uids[copies.count...].prefix(target.copyBatchMax)
+                copies += try await copyBatch(batch, to: target)
+                progress?.done = copies.count
+                await EventLoop.yield()
             }
-            return try await target.admit(admissions)
+            return copies
         } catch {
-            let staged = admissions.map(\.name)
-            let tmp = target.disk.tmp
-            await context.pool.run { for name in staged { try? tmp.unlink(name) } }
+            // What cannot be taken away again is logged there.
+            if !copies.isEmpty { _ = try? await target.expunge(copies, source: 0) }
             throw error
         }
     }
 
-    /// Names for many messages, in one job; what was not where it was expected is looked for singly.
-    /// The admissions are in the order of `uids`; where it throws, those that were staged are there.
-    private func stageCopies(
-        of uids: ArraySlice<UInt32>,
-        in target: Mailbox,
-        _ admissions: inout [MailboxDisk.Admission]
-    ) async throws(StoreError) {
-        var plans: [(admission: MailboxDisk.Admission, directory: Directory, name: [UInt8])?] = []
-        for uid in uids {
-            guard let row = table.row(of: uid) else {
-                plans.append(nil)
-                continue
+    private func copyBatch(
+        _ uids: ArraySlice<UInt32>,
+        to target: Mailbox
+    ) async throws(StoreError) -> [UInt32] {
+        for attempt in 0..<Limits.renameRetriesMax {
+            var list: [MailboxDisk.Admission] = []
+            list.reserveCapacity(uids.count)
+            for uid in uids {
+                guard let row = table.row(of: uid) else { throw .messageGone }
+                // What a symbolic link leads to is copied.
+                if table.isLink(row) { return try await copyFiles(uids, to: target) }
+                list.append(admission(of: row))
             }
-            let location = table.location(row)
-            let admission = admission(of: row)
-            plans.append((admission, location.isNew ? disk.new : disk.cur, location.name))
-        }
-        let list = plans
-        let tmp = target.disk.tmp
-        let isStaged = await context.pool.run { () -> [Bool] in
-            list.map { plan in
-                guard let plan else { return false }
-                let name = plan.admission.name
-                let staged: Void? = try? MailboxDisk.linkOrCopy(
-                    plan.name,
-                    in: plan.directory,
-                    to: name,
-                    in: tmp
-                )
-                return staged != nil
-            }
-        }
-        var failure: StoreError?
-        for (uid, (plan, isStaged)) in zip(uids, zip(plans, isStaged)) {
-            if isStaged, let plan {
-                admissions.append(plan.admission)
-            } else if failure == nil {
-                do throws(StoreError) {
-                    admissions.append(try await stageCopy(of: uid, in: target))
-                } catch {
-                    failure = error
+            do throws(StoreError) { return try await target.admit(list) } catch {
+                switch error {
+                case .system(let system) where system.isMissing:
+                    if target.isRemoved { throw .noSuchMailbox }
+                    // A file was renamed meanwhile, or it is gone.
+                    try await lookAgain(attempt)
+                case .system(let system) where Self.forbidsLinks(system):
+                    return try await copyFiles(uids, to: target)
+                default: throw error
                 }
             }
         }
-        if let failure { throw failure }
+        throw .messageGone
     }
 
-    /// A message of a row under a name of its own, with its flags and keywords.
+    /// Another filesystem, too many names, no links here, somebody else's file.
+    private static func forbidsLinks(_ error: SystemError) -> Bool {
+        [EXDEV, EMLINK, EPERM, ENOTSUP].contains(error.code)
+    }
+
+    /// Whoever renamed the file: the event is queued already, or a scan finds it.
+    private func lookAgain(_ attempt: Int) async throws(StoreError) {
+        context.inotify?.drain()
+        if attempt > 0 || watches.isEmpty { wantScan() }
+        try await settle()
+    }
+
+    /// Copies by way of `tmp/`, where links cannot be made in the target.
+    private func copyFiles(
+        _ uids: ArraySlice<UInt32>,
+        to target: Mailbox
+    ) async throws(StoreError) -> [UInt32] {
+        var admissions: [MailboxDisk.Admission] = []
+        do throws(StoreError) {
+            for uid in uids { admissions.append(try await stageCopy(of: uid, in: target)) }
+            return try await target.admit(admissions)
+        } catch {
+            let staged = admissions.map(\.base)
+            let tmp = target.disk.tmp
+            await context.pool.run(.syncing) { for name in staged { try? tmp.unlink(name) } }
+            throw error
+        }
+    }
+
+    /// A second name for a row's message, with its flags and keywords.
     private func admission(of row: Int) -> MailboxDisk.Admission {
-        let base = context.names.next(keepingFieldsOf: table.base(row))
+        let location = table.location(row)
         return MailboxDisk.Admission(
-            name: base,
-            base: base,
+            source: .link(location.isNew ? disk.new : disk.cur, location.name),
+            base: context.names.next(keepingFieldsOf: table.base(row)),
             flags: table.flags(row).intersection(.system),
             keywords: keywordNames(row)
         )
@@ -498,11 +511,12 @@ extension Mailbox {
             guard let row = table.row(of: uid) else { throw .messageGone }
             let location = table.location(row)
             let source = location.isNew ? disk.new : disk.cur
-            let admission = admission(of: row)
+            var admission = admission(of: row)
+            let name = admission.base
+            admission.source = .staged(name)
             let tmp = target.disk.tmp
             do throws(SystemError) {
-                try await context.pool.run { () throws(SystemError) in
-                    let name = admission.name
+                try await context.pool.run(.syncing) { () throws(SystemError) in
                     try MailboxDisk.linkOrCopy(location.name, in: source, to: name, in: tmp)
                 }
                 return admission
@@ -511,9 +525,7 @@ extension Mailbox {
                     context.logFailure(.system(error), disk.directory)
                     throw StoreError(error)
                 }
-                context.inotify?.drain()
-                if attempt > 0 || watches.isEmpty { wantScan() }
-                try await settle()
+                try await lookAgain(attempt)
             }
         }
         throw .messageGone
@@ -521,7 +533,9 @@ extension Mailbox {
 
     /// The names of a message's keywords, `$Forwarded` not among them.
     package func keywordNames(_ row: Int) -> [[UInt8]] {
-        let letters = table.flags(row).keywordIndexes
+        let flags = table.flags(row)
+        if flags.isDisjoint(with: .keywords), table.beyond.isEmpty { return [] }
+        let letters = flags.keywordIndexes
         let beyond = table.beyond[table.uids[row]] ?? []
         return (letters + beyond).compactMap { keywords.name($0) }
     }
@@ -536,11 +550,10 @@ extension MailboxDisk {
         in target: Directory
     ) throws(SystemError) {
         do throws(SystemError) {
-            // A symbolic link may lead elsewhere from elsewhere: what it leads to is copied.
+            // A symbolic link may lead elsewhere from elsewhere.
             if try source.status(name).isSymbolicLink { throw SystemError("linkat", EXDEV) }
             try source.link(name, to: target, newName)
         } catch {
-            // Another filesystem, too many names, no links here, somebody else's file.
             guard [EXDEV, EMLINK, EPERM, ENOTSUP].contains(error.code) else { throw error }
             let file = try source.openFollowingLinks(name, O_RDONLY | O_NONBLOCK)
             let status = try file.status()

@@ -1,3 +1,4 @@
+import Bytes
 import Glibc
 import Maildir
 import Posix
@@ -14,8 +15,8 @@ extension Mailbox {
         }
         do throws(SystemError) {
             for (directory, isNew) in [(disk.new, true), (disk.cur, false)] {
-                let id = try inotify.add(directory) { [weak self] event in
-                    self?.handle(event, isNew: isNew)
+                let id = try inotify.addRaw(directory) { [weak self] kind, name in
+                    self?.handle(kind, name, isNew: isNew)
                 }
                 watches.append(id)
             }
@@ -66,52 +67,59 @@ extension Mailbox {
         }
     }
 
-    func handle(_ event: FileEvent, isNew: Bool) {
-        switch event.kind {
+    func handle(_ kind: FileEvent.Kind, _ name: Span<UInt8>, isNew: Bool) {
+        switch kind {
         case .overflow: return wantScan()
         case .directoryGone:
             Log.info("event=mailbox-gone path=\(disk.directory.path.quotedForLog)")
             return leave()
         case .movedTo, .created, .written, .attributes, .movedFrom, .deleted: break
         }
-        if isNew, let base = arrivingBase(event, isNew: true) {
-            return arrive(base, FileLocation(isNew: true, name: event.name))
+        let listed = MessageName.Listed(name)
+        guard listed.layout.kind == .message else { return }
+        if isBusy, !appliesEvents {
+            // An arrival never waits.
+            let base = name.extracting(..<listed.layout.baseCount)
+            if isNew, table.row(of: base) == nil, hasArrived(kind, name, isNew: true) {
+                return arrive(base.array, FileLocation(isNew: true, name: name.array))
+            }
+            deferredEvents.append(kind, name, isNew: isNew)
+            if deferredEvents.count > Limits.deferredEventsMax {
+                deferredEvents = DeferredEvents()
+                wantScan()
+            }
+            return
         }
-        guard isBusy else { return apply(event, isNew: isNew) }
-        deferredEvents.append((event, isNew))
-        if deferredEvents.count > Limits.deferredEventsMax {
-            deferredEvents = []
-            wantScan()
-        }
+        apply(kind, name, listed, isNew: isNew)
     }
 
     func applyDeferredEvents() {
+        guard !deferredEvents.isEmpty else { return }
         let events = deferredEvents
-        deferredEvents = []
-        for (event, isNew) in events { apply(event, isNew: isNew) }
+        deferredEvents = DeferredEvents()
+        events.forEach { kind, name, isNew in
+            apply(kind, name, MessageName.Listed(name), isNew: isNew)
+        }
     }
 
-    /// The base name, where the event says that a whole message, unknown until now, lies there.
-    private func arrivingBase(_ event: FileEvent, isNew: Bool) -> [UInt8]? {
-        guard let name = MessageName(event.name), table.row(of: name.base.span) == nil else {
-            return nil
-        }
-        switch event.kind {
-        case .movedTo, .written: return name.base
+    /// Whether the event says that a whole message, unknown until now, lies there.
+    private func hasArrived(_ kind: FileEvent.Kind, _ name: Span<UInt8>, isNew: Bool) -> Bool {
+        switch kind {
+        case .movedTo, .written: return true
         // By link() it is whole; by open() its writer may not be done, and closing it is an event.
         case .created:
-            switch disk.completeness(FileLocation(isNew: isNew, name: event.name)) {
-            case .complete: return name.base
+            switch disk.completeness(FileLocation(isNew: isNew, name: name.array)) {
+            case .complete: return true
             case .written:
                 // Closing it will change neither directory.
                 unseenFiles += 1
-                return nil
-            case .gone: return nil
+                return false
+            case .gone: return false
             case .unknown:
                 lookAgain()
-                return nil
+                return false
             }
-        default: return nil
+        default: return false
         }
     }
 
@@ -121,37 +129,49 @@ extension Mailbox {
         work()
     }
 
-    private func apply(_ event: FileEvent, isNew: Bool) {
-        guard let name = MessageName(event.name) else { return }
-        let location = FileLocation(isNew: isNew, name: event.name)
-        let row = table.row(of: name.base.span)
-        switch event.kind {
+    private func apply(
+        _ kind: FileEvent.Kind,
+        _ name: Span<UInt8>,
+        _ listed: MessageName.Listed,
+        isNew: Bool
+    ) {
+        let base = name.extracting(..<listed.layout.baseCount)
+        let row = table.row(of: base)
+        switch kind {
         case .movedTo, .written, .created:
-            guard let row else {
-                if let base = arrivingBase(event, isNew: isNew) { arrive(base, location) }
-                return
+            if let row {
+                relocate(row, name, listed, isNew: isNew)
+            } else if hasArrived(kind, name, isNew: isNew) {
+                arrive(base.array, FileLocation(isNew: isNew, name: name.array))
             }
-            relocate(row, location, name)
         case .movedFrom, .deleted:
             if let row {
-                guard table.location(row) == location else { return }
+                guard table.isAt(row, name, isNew: isNew, listed) else { return }
                 suspects.insert(table.uids[row])
                 work()
-            } else if arrivals.remove(name.base, at: location) {
+            } else if !arrivals.isEmpty {
+                let location = FileLocation(isNew: isNew, name: name.array)
                 // Gone before it had a UID; a rename's other half follows at once.
-                notify()
+                if arrivals.remove(base.array, at: location) { notify() }
             }
         case .attributes, .directoryGone, .overflow: break
         }
     }
 
     /// A message's file has this name now.
-    private func relocate(_ row: Int, _ location: FileLocation, _ name: MessageName) {
-        let hadGone = suspects.remove(table.uids[row]) != nil
-        guard table.location(row) != location else { return }
+    private func relocate(
+        _ row: Int,
+        _ file: Span<UInt8>,
+        _ listed: MessageName.Listed,
+        isNew: Bool
+    ) {
+        let hadGone = !suspects.isEmpty && suspects.remove(table.uids[row]) != nil
+        // Nearly always it is what we did ourselves.
+        guard !table.isAt(row, file, isNew: isNew, listed) else { return }
+        guard let name = MessageName(file.array) else { return }
         // The name that it had was not seen to go: two files of one base name.
         if !hadGone { wantScan() }
-        let message = MailboxDisk.found(location, name)
+        let message = MailboxDisk.found(FileLocation(isNew: isNew, name: name.bytes), name)
         let changes = table.flags(row) != message.flags
         table.update(
             row,
@@ -170,6 +190,36 @@ extension Mailbox {
         let modseq = nextModseq()
         table.modseqs[row] = modseq
         log.append(.init(uid: table.uids[row], modseq: modseq, source: source))
+    }
+}
+
+/// Events that wait for an operation to end, one behind the other: kind, place, length, name.
+struct DeferredEvents {
+    private var bytes: [UInt8] = []
+    private(set) var count = 0
+    var isEmpty: Bool { count == 0 }
+
+    mutating func append(_ kind: FileEvent.Kind, _ name: Span<UInt8>, isNew: Bool) {
+        bytes.append(kind.rawValue)
+        bytes.append(isNew ? 1 : 0)
+        // The kernel's names have 255 bytes at most.
+        let length = min(name.count, Int(UInt8.max))
+        bytes.append(UInt8(length))
+        for index in 0..<length { bytes.append(name[index]) }
+        count += 1
+    }
+
+    @EventLoop
+    func forEach(_ body: @EventLoop (FileEvent.Kind, Span<UInt8>, Bool) -> Void) {
+        var offset = 0
+        while offset + 3 <= bytes.count {
+            let start = offset + 3
+            let end = start + Int(bytes[offset + 2])
+            if let kind = FileEvent.Kind(rawValue: bytes[offset]) {
+                body(kind, bytes.span.extracting(start..<end), bytes[offset + 1] == 1)
+            }
+            offset = end
+        }
     }
 }
 

@@ -46,7 +46,8 @@ extension Mailbox {
         }
         let wanted = scansWanted
         let disk = disk
-        guard let answer = await context.pool.run({ disk.askIndex(opened) }), !isGone else {
+        guard let answer = await context.pool.run(.reading, { disk.askIndex(opened) }), !isGone
+        else {
             return
         }
         index = answer.index

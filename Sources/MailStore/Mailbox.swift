@@ -41,7 +41,11 @@ package final class Mailbox {
     /// The newest modseq that any message or expunge got.
     package var highestModseq: UInt64 { history.highestModseq }
     /// Messages that no session has claimed as \Recent yet.
-    package internal(set) var unclaimedRecent: Set<UInt32> = []
+    package internal(set) var unclaimedRecent: Set<UInt32> = [] {
+        didSet { recentVersion += 1 }
+    }
+    /// Another one after each change of `unclaimedRecent`.
+    package private(set) var recentVersion: UInt64 = 0
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
     package internal(set) var isGone = false
 
@@ -64,11 +68,16 @@ package final class Mailbox {
     /// Whether files in `new/` are to be moved to `cur/`, and up to where that was done.
     var movesDue = false
     var movedUpTo: UInt32 = 0
-    var deferredEvents: [(event: FileEvent, isNew: Bool)] = []
+    var deferredEvents = DeferredEvents()
+    /// Whether the results of the operation that still has the turnstile are applied, so that events
+    /// need not wait for them.
+    private(set) var appliesEvents = false
     /// Expunged messages that a session still numbers: their file in `tmp/`.
     var ghosts: [UInt32: [UInt8]] = [:]
+    /// Messages copied into this mailbox at once; tests make it small.
+    var copyBatchMax = Limits.copyBatchMax
     var polling: TimerID?
-    private var isWorking = false
+    private(set) var isWorking = false
     /// Why the last work could not be done; nil once it can.
     private var failure: StoreError?
     private var loggedFailure: MaildirError?
@@ -125,6 +134,9 @@ package final class Mailbox {
     /// How many messages there are, those without a UID included.
     package var announcedCount: Int { table.count + arrivals.count }
 
+    /// The first message without \Seen.
+    package var firstUnseen: UInt32? { table.firstUnseenRow().map { table.uids[$0] } }
+
     /// Whether every message has its UID.
     package var isSettled: Bool { arrivals.isEmpty && !needsScan && suspects.isEmpty }
 
@@ -173,23 +185,36 @@ package final class Mailbox {
     ///
     /// - Parameters:
     ///   - prepare: makes the job from the state as it is then; nil where nothing is left to do.
+    ///   - makesManyEvents: whether the job will change so many names that the loop had better not be
+    ///     woken for each.
+    ///   - messages: what is made durable before the lock is taken.
     ///   - unlocked: what to do instead where no lock can be made (a read-only filesystem).
     ///   - apply: takes over what the job did, before any event about it.
     func locked<Success: Sendable>(
         _ prepare: () -> Job<Success>?,
+        makesManyEvents: () -> Bool = { false },
+        messages: () -> [StagedMessage] = { [] },
         unlocked: (@Sendable (MailboxDisk, MaildirError) throws(MaildirError) -> Success)? = nil,
         applying apply: (Success) -> Void
     ) async throws(StoreError) {
         await turnstile.enter()
+        var holder: Inotify?
         defer {
             // Our own renames are events too. They are passed over now that their results are known;
             // and the kernel's queue must not fill up with them.
-            context.inotify?.drain()
             applyDeferredEvents()
+            appliesEvents = true
+            context.inotify?.drain()
+            appliesEvents = false
+            holder?.release()
             turnstile.leave()
         }
         guard let job = prepare() else { return }
-        apply(try await run(job, unlocked))
+        if makesManyEvents() {
+            holder = context.inotify
+            holder?.hold()
+        }
+        apply(try await run(job, messages(), unlocked))
     }
 
     var isBusy: Bool { turnstile.isBusy }
@@ -202,6 +227,7 @@ package final class Mailbox {
 
     private func run<Success: Sendable>(
         _ job: @escaping Job<Success>,
+        _ messages: [StagedMessage],
         _ unlocked: (@Sendable (MailboxDisk, MaildirError) throws(MaildirError) -> Success)?
     ) async throws(StoreError) -> Success {
         let disk = disk
@@ -211,8 +237,9 @@ package final class Mailbox {
         while true {
             let attempt: Attempt<Success>
             do throws(MaildirError) {
-                attempt = try await context.pool.run { () throws(MaildirError) in
-                    try Self.attempt(job, unlocked, disk, owner)
+                attempt = try await context.pool.run(.syncing) { () throws(MaildirError) in
+                    StagedMessage.makeDurable(messages)
+                    return try Self.attempt(job, unlocked, disk, owner)
                 }
             } catch {
                 // Another program took our lock for stale, or wrote without it: once more.
@@ -237,7 +264,7 @@ package final class Mailbox {
     }
 
     /// Whether the directories that are open have no name any more.
-    private var isRemoved: Bool {
+    var isRemoved: Bool {
         [disk.directory, disk.cur, disk.new].contains { (try? $0.status().linkCount) ?? 0 == 0 }
     }
 
@@ -290,7 +317,7 @@ package final class Mailbox {
         case .override:
             Log.warning("event=lock-overridden path=\(disk.directory.path.quotedForLog)")
             let directory = disk.directory
-            try? await context.pool.run { () throws(SystemError) in
+            try? await context.pool.run(.syncing) { () throws(SystemError) in
                 try DotLock.override(observation, UIDListFile.name, in: directory)
             }
             await EventLoop.sleep(milliseconds: DotLockPatience.pauseAfterOverride)
@@ -357,7 +384,7 @@ package final class Mailbox {
                 await consultIndex()
             } else if needsScan || !suspects.isEmpty {
                 try await rescan()
-            } else if !arrivals.isEmpty || !admissions.isEmpty {
+            } else if !arrivals.isEmpty || admissions.first?.isReady == true {
                 try await admitAll()
             } else if movesDue {
                 await moveNew()
@@ -430,6 +457,8 @@ package final class Mailbox {
                 }
                 movedUpTo = last.uid
                 return { (disk, lock) throws(MaildirError) in disk.moveToCur(batch, lock) }
+            } makesManyEvents: {
+                true
             } applying: { moved in
                 for message in moved {
                     guard let row = table.row(of: message.uid) else { continue }

@@ -6,13 +6,28 @@ import Posix
 //  Giving messages their UIDs; the steps and what a crash leaves stand in MailboxDisk.swift.
 
 extension MailboxDisk {
-    /// A message of ours on its way in: a file in `tmp/`, complete and synced.
+    /// A message of ours on its way in.
     struct Admission: Sendable {
-        var name: [UInt8]
+        enum Source: Sendable {
+            /// Complete and synced in `tmp/` under this name.
+            case staged([UInt8])
+            /// Finished; it is made durable in `tmp/` before the lock is taken.
+            case message(StagedMessage)
+            /// A second name is made for this file.
+            case link(Directory, [UInt8])
+        }
+        var source: Source
         var base: [UInt8]
         var flags: FlagLetters.Known
         var keywords: [[UInt8]]
+
+        var message: StagedMessage? {
+            if case .message(let message) = source { message } else { nil }
+        }
     }
+
+    /// A file that got its name in `cur/`, and the name in `tmp/` that it had before, if any.
+    private typealias Placed = (name: [UInt8], staged: [UInt8]?)
 
     struct AdmissionRequest: Sendable {
         /// What others put into `new/` or `cur/`.
@@ -98,11 +113,12 @@ extension MailboxDisk {
     ) throws(MaildirError) {
         for location in request.found {
             guard let name = MessageName(location.name) else { continue }
-            guard (try? (location.isNew ? new : cur).status(location.name)) != nil else {
+            guard let status = try? (location.isNew ? new : cur).status(location.name) else {
                 result.vanished.append(name.base)
                 continue
             }
             var message = Self.found(location, name)
+            message.isLink = status.isSymbolicLink
             if let record = list.index(of: message.base.span) {
                 message.uid = list.uid(record)
                 // A message that was told as expunged would come back in the middle.
@@ -127,7 +143,7 @@ extension MailboxDisk {
             group.map { allocate($0, request.lettersInUse) }
         }
         try keywordsFile.commit(lock)
-        var moved: [(name: [UInt8], staged: [UInt8])] = []
+        var moved: [Placed] = []
         do throws(MaildirError) {
             for (group, meanings) in zip(request.groups, meanings) {
                 result.groups.append(place(group, meanings, &moved))
@@ -153,10 +169,14 @@ extension MailboxDisk {
         }
     }
 
-    /// Puts files back into `tmp/`, from where they are tried again or removed.
-    private func withdraw(_ moved: ArraySlice<(name: [UInt8], staged: [UInt8])>) {
+    /// Puts files back into `tmp/`, from where they are tried again or removed; a second name just
+    /// goes.
+    private func withdraw(_ moved: ArraySlice<Placed>) {
         for (name, staged) in moved {
-            do throws(SystemError) { try cur.rename(name, to: tmp, staged) } catch {
+            do throws(SystemError) {
+                guard let staged else { throw SystemError("rename", ENOENT) }
+                try cur.rename(name, to: tmp, staged)
+            } catch {
                 try? cur.unlink(name)
             }
         }
@@ -166,20 +186,21 @@ extension MailboxDisk {
     private func place(
         _ group: [Admission],
         _ meanings: [(flags: FlagLetters.Known, beyond: [Int])?],
-        _ moved: inout [(name: [UInt8], staged: [UInt8])]
+        _ moved: inout [Placed]
     ) -> Result<[Admitted], StoreError> {
         var admitted: [Admitted] = []
+        admitted.reserveCapacity(group.count)
         let first = moved.count
         for (item, meaning) in zip(group, meanings) {
             guard let meaning else { return refuse(.tooManyKeywords, first, &moved) }
-            var buffer = ByteBuffer(item.base)
+            var buffer = ByteBuffer(capacity: item.base.count + 16)
+            buffer.append(item.base)
             FlagLetters(meaning.flags).write(to: &buffer)
             do throws(SystemError) {
-                try tmp.renameExclusively(item.name, to: cur, buffer.bytes)
+                moved.append((buffer.bytes, try place(item.source, buffer.bytes)))
             } catch {
                 return refuse(StoreError(error), first, &moved)
             }
-            moved.append((buffer.bytes, item.name))
             let message = FoundMessage(
                 uid: 0,
                 base: item.base,
@@ -192,10 +213,29 @@ extension MailboxDisk {
         return .success(admitted)
     }
 
+    /// Gives one file its name in `cur/`, which nobody else has. Returns its name in `tmp/` before.
+    private func place(
+        _ source: Admission.Source,
+        _ name: [UInt8]
+    ) throws(SystemError) -> [UInt8]? {
+        switch source {
+        case .link(let directory, let old):
+            try directory.link(old, to: cur, name)
+            return nil
+        case .staged(let staged):
+            try tmp.renameExclusively(staged, to: cur, name)
+            return staged
+        case .message(let message):
+            if let failure = message.failure { throw failure }
+            try tmp.renameExclusively(message.name, to: cur, name)
+            return message.name
+        }
+    }
+
     private func refuse(
         _ error: StoreError,
         _ first: Int,
-        _ moved: inout [(name: [UInt8], staged: [UInt8])]
+        _ moved: inout [Placed]
     ) -> Result<[Admitted], StoreError> {
         withdraw(moved[first...])
         moved.removeSubrange(first...)

@@ -70,11 +70,17 @@ extension MailboxDisk {
                 if location.isNew || target != location.name {
                     try move(location.name, from: location.isNew ? new : cur, to: target)
                 }
-                let moved = FileLocation(isNew: false, name: target)
-                guard let newName = MessageName(target) else { return .gone }
-                var message = Self.found(moved, newName)
-                message.uid = change.uid
-                return .done(message)
+                let isRegular =
+                    flags.rest.isEmpty && name.layout.baseCount == name.layout.stemCount
+                return .done(
+                    FoundMessage(
+                        uid: change.uid,
+                        base: change.base,
+                        flags: flags.known,
+                        place: isRegular ? .cur : .irregular,
+                        location: isRegular ? nil : FileLocation(isNew: false, name: target)
+                    )
+                )
             } catch {
                 guard error.isMissing else { return .refused(StoreError(error)) }
             }
@@ -145,11 +151,12 @@ extension MailboxDisk {
         var results: [Result<[UInt8]?, StoreError>] = []
         var present: [[UInt8]: FileLocation]?
         var freed = QuotaFile.Amount()
+        let isCounted = quota.isKept(in: root)
         quota.begin()
         defer { quota.end(-freed, root: root) }
         for removal in removals.prefix(Limits.lockBatchMax) {
             if !results.isEmpty, Instant.now > end { break }
-            results.append(remove(removal, &present, &freed))
+            results.append(remove(removal, &present, isCounted: isCounted, &freed))
             if case .success = results[results.count - 1],
                 let record = uidList.list?.index(of: removal.base.span)
             {
@@ -172,12 +179,13 @@ extension MailboxDisk {
     private func remove(
         _ removal: Removal,
         _ present: inout [[UInt8]: FileLocation]?,
+        isCounted: Bool,
         _ freed: inout QuotaFile.Amount
     ) -> Result<[UInt8]?, StoreError> {
         var location = removal.location
         for attempt in 0..<Limits.renameRetriesMax {
             let source = location.isNew ? new : cur
-            let size = Quota.size(of: location.name, in: source) ?? 0
+            let size = isCounted ? Quota.size(of: location.name, in: source) ?? 0 : 0
             do throws(SystemError) {
                 var aside: [UInt8]?
                 if removal.isKept {

@@ -8,18 +8,26 @@ extension MailboxDisk {
         struct Entry {
             var nameOffset: UInt32
             var nameCount: UInt16
-            var baseCount: UInt16
             var isNew: Bool
             /// Whether the name follows from base name and flags (`Place`).
             var isRegular: Bool
+            /// Whether it is, or may be, a symbolic link.
+            var isLink: Bool
             var flags: UInt32
         }
         private(set) var entries: [Entry] = []
-        private var arena: [UInt8] = []
+        /// Where the base names lie, in the order of `entries`.
+        private(set) var bases: [UIDList.NameRange] = []
+        private(set) var arena: [UInt8] = []
         private(set) var baseless: [FileLocation] = []
 
         /// `new/` first: a message that is moved meanwhile is then seen twice rather than never.
-        init(new: Directory, cur: Directory) throws(MaildirError) {
+        ///
+        /// - Parameter capacity: how many names are to be expected.
+        init(new: Directory, cur: Directory, capacity: Int = 0) throws(MaildirError) {
+            entries.reserveCapacity(capacity)
+            bases.reserveCapacity(capacity)
+            arena.reserveCapacity(capacity * 48)
             try read(new, isNew: true)
             try read(cur, isNew: false)
         }
@@ -29,15 +37,21 @@ extension MailboxDisk {
                 try directory.forEachName { name, kind throws(SystemError) in
                     // What is no regular file is no message; a link to one is.
                     guard kind == .regular || kind == .unknown || kind == .link else { return }
-                    add(name, isNew: isNew, directory)
+                    add(name, isNew: isNew, isLink: kind != .regular, directory)
                 }
             } catch {
                 throw .system(error)
             }
         }
 
-        private mutating func add(_ name: Span<UInt8>, isNew: Bool, _ directory: Directory) {
-            let layout = MessageName.Layout(name)
+        private mutating func add(
+            _ name: Span<UInt8>,
+            isNew: Bool,
+            isLink: Bool,
+            _ directory: Directory
+        ) {
+            let listed = MessageName.Listed(name)
+            let layout = listed.layout
             switch layout.kind {
             case .hidden: return
             case .unsafe:
@@ -49,35 +63,19 @@ extension MailboxDisk {
                 return
             case .message: break
             }
-            let flags = FlagLetters(fileName: name)
-            var isRegular = isNew && !layout.hasInfo
-            if !isNew, flags.rest.isEmpty, layout.baseCount == layout.stemCount {
-                isRegular = Self.isCanonical(name, from: layout.baseCount)
-            }
+            let offset = UInt32(arena.count)
             entries.append(
                 Entry(
-                    nameOffset: UInt32(arena.count),
+                    nameOffset: offset,
                     nameCount: UInt16(name.count),
-                    baseCount: UInt16(layout.baseCount),
                     isNew: isNew,
-                    isRegular: isRegular,
-                    flags: flags.known.rawValue
+                    isRegular: isNew ? !layout.hasInfo : listed.isCanonical,
+                    isLink: isLink,
+                    flags: listed.flags.rawValue
                 )
             )
+            bases.append(.init(offset: offset, count: UInt16(layout.baseCount)))
             unsafe name.withUnsafeBufferPointer { unsafe arena.append(contentsOf: $0) }
-        }
-
-        /// Whether the info is `:2,` and letters in ascending order, each once.
-        private static func isCanonical(_ name: Span<UInt8>, from start: Int) -> Bool {
-            guard name.count >= start + 3, name[start] == UInt8(ascii: ":"),
-                name[start + 1] == UInt8(ascii: "2"), name[start + 2] == UInt8(ascii: ",")
-            else { return false }
-            var last: UInt8 = 0
-            for index in (start + 3)..<name.count {
-                guard name[index] > last else { return false }
-                last = name[index]
-            }
-            return true
         }
 
         func name(_ index: Int) -> [UInt8] {
@@ -85,52 +83,30 @@ extension MailboxDisk {
             return Array(arena[start..<(start + Int(entries[index].nameCount))])
         }
 
-        func base(_ index: Int) -> [UInt8] {
-            let start = Int(entries[index].nameOffset)
-            return Array(arena[start..<(start + Int(entries[index].baseCount))])
-        }
+        func base(_ index: Int) -> [UInt8] { baseSpan(index).array }
 
         @_lifetime(borrow self)
         func baseSpan(_ index: Int) -> Span<UInt8> {
-            let start = Int(entries[index].nameOffset)
-            return arena.span.extracting(start..<(start + Int(entries[index].baseCount)))
+            let start = Int(bases[index].offset)
+            return arena.span.extracting(start..<(start + Int(bases[index].count)))
         }
 
         func location(_ index: Int) -> FileLocation {
             FileLocation(isNew: entries[index].isNew, name: name(index))
         }
 
-        func message(_ index: Int, uid: UInt32) -> FoundMessage {
-            let entry = entries[index]
-            return FoundMessage(
-                uid: uid,
-                base: base(index),
-                flags: FlagLetters.Known(rawValue: entry.flags),
-                place: entry.isRegular ? (entry.isNew ? .new : .cur) : .irregular,
-                location: entry.isRegular ? nil : location(index)
-            )
-        }
-
-        /// The file lies in `cur/` under this name now.
-        mutating func moveToCur(_ index: Int, _ name: [UInt8]) {
-            entries[index].nameOffset = UInt32(arena.count)
-            entries[index].nameCount = UInt16(name.count)
-            entries[index].isNew = false
-            entries[index].isRegular = Self.isCanonical(
-                name.span,
-                from: Int(entries[index].baseCount)
-            )
-            arena.append(contentsOf: name)
-        }
-
         /// The first entry's file is the one that the second names.
-        mutating func replace(_ index: Int, with other: Int) { entries[index] = entries[other] }
+        mutating func replace(_ index: Int, with other: Int) {
+            entries[index] = entries[other]
+            bases[index] = bases[other]
+        }
 
         /// Takes over an entry of a later listing.
         mutating func adopt(_ index: Int, of other: Listing) {
             var entry = other.entries[index]
             let name = other.name(index)
             entry.nameOffset = UInt32(arena.count)
+            bases.append(.init(offset: entry.nameOffset, count: other.bases[index].count))
             arena.append(contentsOf: name)
             entries.append(entry)
         }
@@ -148,22 +124,31 @@ extension MailboxDisk {
 
         init(_ listing: Listing, _ list: UIDList) {
             entryOfRecord = [Int32](repeating: -1, count: list.recordCount)
-            for index in listing.entries.indices { add(index, listing, list) }
+            let records = list.indexes(of: listing.bases, in: listing.arena)
+            for (index, record) in records.enumerated() {
+                if record < 0 {
+                    fresh.append(index)
+                } else if entryOfRecord[Int(record)] < 0 {
+                    entryOfRecord[Int(record)] = Int32(index)
+                } else {
+                    duplicates.append((Int(entryOfRecord[Int(record)]), index))
+                }
+            }
             countMissing(list)
         }
 
         var hasMissing: Bool { missingCount > 0 }
 
-        private mutating func add(_ index: Int, _ listing: Listing, _ list: UIDList) {
-            guard let record = list.index(of: listing.baseSpan(index)) else {
-                fresh.append(index)
-                return
-            }
-            if entryOfRecord[record] < 0 {
-                entryOfRecord[record] = Int32(index)
-            } else {
-                duplicates.append((Int(entryOfRecord[record]), index))
-            }
+        /// The entry of a record, or nil.
+        func entry(_ record: Int) -> Int? {
+            let entry = Int(entryOfRecord[record])
+            return entry < 0 ? nil : entry
+        }
+
+        /// A fresh entry has got the last record.
+        mutating func assign(_ entry: Int, _ record: Int) {
+            while entryOfRecord.count < record { entryOfRecord.append(-1) }
+            entryOfRecord.append(Int32(entry))
         }
 
         private mutating func countMissing(_ list: UIDList) {
@@ -176,12 +161,11 @@ extension MailboxDisk {
 
         /// Looks for the missing ones in a later listing.
         mutating func fillGaps(with second: Listing, _ list: UIDList, into listing: inout Listing) {
-            for index in second.entries.indices {
-                guard let record = list.index(of: second.baseSpan(index)),
-                    entryOfRecord[record] < 0
-                else { continue }
+            let records = list.indexes(of: second.bases, in: second.arena)
+            for (index, record) in records.enumerated()
+            where record >= 0 && entryOfRecord[Int(record)] < 0 {
                 listing.adopt(index, of: second)
-                entryOfRecord[record] = Int32(listing.entries.count - 1)
+                entryOfRecord[Int(record)] = Int32(listing.entries.count - 1)
             }
             countMissing(list)
         }
@@ -193,7 +177,19 @@ extension MailboxDisk {
 
         /// Live records without a file.
         func missing(_ list: UIDList) -> [Int] {
-            entryOfRecord.indices.filter { entryOfRecord[$0] < 0 && list.isLive($0) }
+            guard hasMissing else { return [] }
+            return entryOfRecord.indices.filter { entryOfRecord[$0] < 0 && list.isLive($0) }
+        }
+
+        /// The UIDs that have a file, ascending, each with its entry.
+        func rows(_ list: UIDList) -> [(uid: UInt32, entry: Int32)] {
+            var rows: [(uid: UInt32, entry: Int32)] = []
+            rows.reserveCapacity(entryOfRecord.count)
+            for record in entryOfRecord.indices
+            where entryOfRecord[record] >= 0 && list.isLive(record) {
+                rows.append((list.uid(record), entryOfRecord[record]))
+            }
+            return rows
         }
     }
 }

@@ -11,16 +11,22 @@ package import Posix
 //
 //  Admission of a message that we write (APPEND, COPY, MOVE):
 //
-//  1. write or link it in tmp/, fsync      crash here: a file in tmp/, removed after 36 hours
+//  1. write it in tmp/, fsync              crash here: a file in tmp/, removed after 36 hours
 //  2. take the lock, refresh the list
-//  3. rename into cur/                     crash here: the message is there without a UID, which the
-//                                          next scan gives it; it was not acknowledged
+//  3. rename into cur/; a copy is a link   crash here: the message is there without a UID, which the
+//     made there, and has no step 1        next scan gives it; it was not acknowledged
 //  4. append the record, fdatasync         crash here: the same, or the record is there as well
 //  5. fsync cur/                           after it: a power cut loses neither name nor UID
 //
-//  Only then is the UID announced. Where a step fails, what was renamed goes back to tmp/. Mail that
-//  others deliver into new/ takes steps 2 and 4, and is then renamed to cur/ for a session that has
-//  the mailbox open for writing.
+//  Only then is the UID announced. All messages that wait take the steps together: the files are
+//  written, then synced one behind the other, and one sync of the list and one of cur/ serve all.
+//  Where a step fails, what was renamed goes back to tmp/, and what was linked goes. A copy of many
+//  messages takes the steps in batches; when a later batch fails, the earlier ones are expunged. Mail
+//  that others deliver into new/ takes steps 2 and 4, and is then renamed to cur/ for a session that
+//  has the mailbox open for writing.
+//
+//  A move is a copy and then an expunge, not one rename: a filesystem without a journal can lose a
+//  rename from one directory into another between the two.
 //
 //  No rename of a message ever replaces a file (`move`): two programs can make the same name, and a
 //  name can be moved twice.
@@ -104,11 +110,14 @@ package final class MailboxDisk: @unchecked Sendable {
         var postponed: MaildirError?
         var hasUnfinished = false
         var firstNewUID = list.nextUID
+        var rows: [(uid: UInt32, entry: Int32)] = []
         do throws(MaildirError) {
             try rescueBaseless(listing)
             try resolveDuplicates(&listing, match)
             for index in match.missing(list) { uidList.list?.remove(index) }
-            hasUnfinished = try assignUIDs(match, listing)
+            hasUnfinished = try assignUIDs(&match, listing)
+            // A rewrite of the list gives its records other indexes.
+            rows = match.rows(list)
             if !keywordsFile.keywords.beyondLetters.isEmpty {
                 let list = self.list
                 keywordsFile.keywords.keepBeyond { list.index(of: $0.span) != nil }
@@ -119,23 +128,24 @@ package final class MailboxDisk: @unchecked Sendable {
             // What is in the lists now only the files tell.
             try refreshListsOnly(known, because: error)
             (listing, match) = try survey(known)
+            rows = match.rows(list)
             firstNewUID = list.nextUID
             postponed = error
         }
-        return snapshot(listing, firstNewUID, hasUnfinished, postponed)
+        return snapshot(listing, rows, firstNewUID, hasUnfinished, postponed)
     }
 
     /// A scan without the lock, where none can be made: nothing is written, and who has no UID gets
     /// none.
     func look(_ known: Known?, because error: MaildirError) throws(MaildirError) -> Snapshot {
         try refreshListsOnly(known, because: error)
-        let (listing, _) = try survey(known)
-        return snapshot(listing, list.nextUID, false, error)
+        let (listing, match) = try survey(known)
+        return snapshot(listing, match.rows(list), list.nextUID, false, error)
     }
 
     /// The files, and which record each belongs to.
     func survey(_ known: Known?) throws(MaildirError) -> (Listing, Match) {
-        var listing = try Listing(new: new, cur: cur)
+        var listing = try Listing(new: new, cur: cur, capacity: list.liveCount)
         var match = Match(listing, list)
         if let known, forgetReturned(match, known) { match = Match(listing, list) }
         if match.hasMissing {
@@ -264,20 +274,25 @@ package final class MailboxDisk: @unchecked Sendable {
 
     /// Returns whether a file was left out because it seemed to have a writer still: its closing is
     /// an event, or it is looked at again.
-    func assignUIDs(_ match: Match, _ listing: Listing) throws(MaildirError) -> Bool {
+    func assignUIDs(_ match: inout Match, _ listing: Listing) throws(MaildirError) -> Bool {
+        if match.fresh.isEmpty { return false }
         var hasUnfinished = false
-        var bases: [[UInt8]] = []
-        bases.reserveCapacity(match.fresh.count)
+        var entries: [[UInt8]: Int] = [:]
         for index in match.fresh {
             switch completeness(listing.location(index)) {
             case .written, .unknown: hasUnfinished = true
-            case .complete: bases.append(listing.base(index))
+            case .complete:
+                let base = listing.base(index)
+                if entries[base] == nil { entries[base] = index }
             // Renamed since it was listed, or gone: the next look tells.
             case .gone: hasUnfinished = true
             }
         }
-        for base in MessageName.sortedByArrival(bases) where list.index(of: base.span) == nil {
-            try assignUID(base)
+        for base in MessageName.sortedByArrival(Array(entries.keys)) {
+            guard list.index(of: base.span) == nil, try assignUID(base) != nil,
+                let entry = entries[base]
+            else { continue }
+            match.assign(entry, list.recordCount - 1)
         }
         return hasUnfinished
     }
@@ -390,32 +405,43 @@ package final class MailboxDisk: @unchecked Sendable {
 
     func snapshot(
         _ listing: Listing,
+        _ rows: [(uid: UInt32, entry: Int32)],
         _ firstNewUID: UInt32,
         _ hasUnfinished: Bool,
         _ postponed: MaildirError?
     ) -> Snapshot {
-        let list = self.list
-        var entryOfRecord = [Int32](repeating: -1, count: list.recordCount)
-        for index in listing.entries.indices {
-            if let record = list.index(of: listing.baseSpan(index)) {
-                if entryOfRecord[record] < 0 { entryOfRecord[record] = Int32(index) }
-            }
-        }
+        let header = list.header
         let keywords = keywordsFile.keywords
+        let hasBeyond = !keywords.beyondLetters.isEmpty
         var messages = MessageTable()
+        messages.reserve(rows.count)
         // What a failed write left in the file is not for sure on the disk: nobody is told.
         let end = min(list.nextUID, uidList.doubtfulFrom ?? .max)
-        for record in 0..<list.recordCount where entryOfRecord[record] >= 0 && list.isLive(record) {
-            if list.uid(record) >= end { break }
-            let message = listing.message(Int(entryOfRecord[record]), uid: list.uid(record))
-            messages.append(message, modseq: 0)
-            let beyond = keywords.beyond(message.base)
-            if !beyond.isEmpty { messages.beyond[message.uid] = beyond }
+        for (uid, number) in rows {
+            if uid >= end { break }
+            let index = Int(number)
+            let entry = listing.entries[index]
+            let place: Place = entry.isRegular ? (entry.isNew ? .new : .cur) : .irregular
+            messages.append(
+                uid: uid,
+                flags: FlagLetters.Known(rawValue: entry.flags),
+                place: place,
+                isLink: entry.isLink,
+                base: listing.baseSpan(index),
+                location: place == .irregular ? listing.location(index) : nil,
+                modseq: 0
+            )
+            if hasBeyond {
+                let beyond = keywords.beyond(listing.base(index))
+                if !beyond.isEmpty { messages.beyond[uid] = beyond }
+            }
         }
+        // Here it keeps nobody waiting; on the loop it would.
+        messages.indexNames()
         return Snapshot(
-            uidValidity: list.header.uidValidity,
+            uidValidity: header.uidValidity,
             nextUID: end,
-            guid: list.header.guid ?? [],
+            guid: header.guid ?? [],
             messages: messages,
             keywords: keywords,
             firstNewUID: firstNewUID,

@@ -92,6 +92,9 @@ package final class MessageReader: @unchecked Sendable {
             guard inflated != nil else {
                 throw SystemError("inflate", EBADMSG, path: list.path(entry))
             }
+        } else if isForeign {
+            // `MessageFile.read` says which.
+            throw SystemError("read", EBADMSG, path: list.path(entry))
         } else {
             while !isAtEnd, !has(hasHeader) {
                 wanted *= 4
@@ -108,6 +111,11 @@ package final class MessageReader: @unchecked Sendable {
     private var isCompressed: Bool {
         let bytes = room
         return MessageFile.isCompressed(bytes.span.extracting(0..<count))
+    }
+
+    private var isForeign: Bool {
+        let bytes = room
+        return MessageFile.foreignFormat(bytes.span.extracting(0..<count)) != nil
     }
 
     private func has(_ header: (Span<UInt8>) -> Bool) -> Bool {

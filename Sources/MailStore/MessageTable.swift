@@ -11,6 +11,9 @@ import MessageIndex
 //  A file name is the base name, `:2,` and the letters of the flags; only the base name is kept. A
 //  name that is not made like that (no info in `cur/`, letters unsorted, unknown letters) is in
 //  `irregular`, which is nearly always empty.
+//
+//  What a client asks of a mailbox of any size at any moment is counted as it changes: how many are
+//  unseen or deleted, and below which UID none is unseen.
 
 /// Where a message's file lies and how its name follows from its row.
 package enum Place: UInt8, Sendable {
@@ -36,19 +39,22 @@ package struct FoundMessage: Sendable {
     package var place: Place
     /// The name where `place` is irregular.
     package var location: FileLocation?
+    /// Whether the name is, or may be, a symbolic link: a copy of it is not made by a link.
+    package var isLink = false
 }
 
 package struct MessageTable: Sendable {
     package private(set) var uids: [UInt32] = []
     private var flagBits: [UInt32] = []
+    /// A `Place`, and `linkBit`.
     private var places: [UInt8] = []
     private var nameOffsets: [UInt32] = []
     private var nameCounts: [UInt8] = []
     package internal(set) var modseqs: [UInt64] = []
     /// Seconds since 1970; `.min` where not looked up yet.
-    package internal(set) var dates: [Int64] = []
+    package internal(set) var dates = DateColumn()
     /// RFC822.SIZE; -1 where not counted yet.
-    package internal(set) var sizes: [Int64] = []
+    package internal(set) var sizes = SizeColumn()
     private var arena: [UInt8] = []
     private var irregular: [UInt32: FileLocation] = [:]
     /// Keyword indexes from 26 on, which no file name shows.
@@ -56,11 +62,25 @@ package struct MessageTable: Sendable {
     /// What the rows' names take of `arena`.
     private var liveNameBytes = 0
     /// Hash table of names: UIDs, so that removing rows leaves it right. 0 is empty; a UID that is no
-    /// row any more is passed over.
+    /// row any more is passed over. `tags` has a byte of each name's hash.
     private var slots: [UInt32] = []
+    private var tags: [UInt8] = []
     private var usedSlots = 0
     /// What the index does not have as it is here.
     var touched = TouchedBlocks()
+
+    private var letters: FlagLetters.Known = []
+
+    /// How many messages lack \Seen.
+    package private(set) var unseenCount = 0
+    /// How many messages have \Deleted.
+    package private(set) var deletedCount = 0
+    /// How many files lie in `new/`.
+    package private(set) var newCount = 0
+    /// No message below this UID lacks \Seen.
+    private var seenBelow: UInt32 = 0
+
+    private static let linkBit: UInt8 = 0x80
 
     package init() {}
 
@@ -85,27 +105,43 @@ package struct MessageTable: Sendable {
     }
 
     package func flags(_ row: Int) -> FlagLetters.Known { .init(rawValue: flagBits[row]) }
+    private func place(_ row: Int) -> Place {
+        Place(rawValue: places[row] & ~Self.linkBit) ?? .cur
+    }
+
     package func isNew(_ row: Int) -> Bool {
-        switch Place(rawValue: places[row]) {
+        switch place(row) {
         case .new: true
         case .irregular: irregular[uids[row]]?.isNew ?? false
-        default: false
+        case .cur: false
         }
     }
 
-    /// How many files lie in `new/`.
-    var newCount: Int {
-        var count = 0
-        for row in uids.indices where places[row] != Place.cur.rawValue && isNew(row) { count += 1 }
-        return count
+    /// Whether the file is, or may be, a symbolic link.
+    func isLink(_ row: Int) -> Bool { places[row] & Self.linkBit != 0 }
+
+    /// Whether the file's name follows from base name and flags, and lies in `cur/`.
+    func isRegularInCur(_ row: Int) -> Bool { place(row) == .cur }
+
+    /// The first row without \Seen. What was passed over is not looked at again.
+    package mutating func firstUnseenRow() -> Int? {
+        guard unseenCount > 0 else { return nil }
+        var row = firstRow(from: seenBelow)
+        while row < flagBits.count, flags(row).contains(.seen) { row += 1 }
+        guard row < flagBits.count else { return nil }
+        seenBelow = uids[row]
+        return row
     }
 
     /// The first messages above a UID whose file lies in `new/`.
     func newMessages(above uid: UInt32, _ countMax: Int) -> [FoundMessage] {
+        guard newCount > 0, uid < .max else { return [] }
         var list: [FoundMessage] = []
-        var row = uid == .max ? count : firstRow(from: uid + 1)
+        var row = firstRow(from: uid + 1)
         while row < count, list.count < countMax {
-            if places[row] != Place.cur.rawValue, isNew(row) { list.append(message(row)) }
+            if places[row] & ~Self.linkBit != Place.cur.rawValue, isNew(row) {
+                list.append(message(row))
+            }
             row += 1
         }
         return list
@@ -116,8 +152,9 @@ package struct MessageTable: Sendable {
             uid: uids[row],
             base: base(row),
             flags: flags(row),
-            place: Place(rawValue: places[row]) ?? .cur,
-            location: irregular[uids[row]]
+            place: place(row),
+            location: irregular[uids[row]],
+            isLink: isLink(row)
         )
     }
 
@@ -128,39 +165,108 @@ package struct MessageTable: Sendable {
 
     /// The file as last seen.
     package func location(_ row: Int) -> FileLocation {
-        switch Place(rawValue: places[row]) {
+        switch place(row) {
         case .new: return FileLocation(isNew: true, name: base(row))
         case .irregular: return irregular[uids[row]] ?? FileLocation(isNew: false, name: base(row))
-        default:
-            var buffer = ByteBuffer(base(row))
-            FlagLetters(flags(row)).write(to: &buffer)
+        case .cur:
+            var buffer = ByteBuffer(capacity: Int(nameCounts[row]) + 12)
+            appendName(row, flags(row), to: &buffer)
             return FileLocation(isNew: false, name: buffer.bytes)
         }
     }
 
-    /// All letters that any message carries.
-    package var lettersInUse: FlagLetters.Known {
-        .init(rawValue: flagBits.reduce(0, |))
+    /// Appends the name that a message has in `cur/` with these flags.
+    func appendName(_ row: Int, _ flags: FlagLetters.Known, to buffer: inout ByteBuffer) {
+        buffer.append(name(row))
+        FlagLetters(flags).write(to: &buffer)
     }
+
+    /// Whether the message's file is known to be exactly this one.
+    func isAt(_ row: Int, _ file: Span<UInt8>, isNew: Bool, _ listed: MessageName.Listed) -> Bool {
+        switch place(row) {
+        case .new: isNew && !listed.layout.hasInfo
+        case .cur: !isNew && listed.isCanonical && listed.flags == flags(row)
+        case .irregular: irregular[uids[row]] == FileLocation(isNew: isNew, name: file.array)
+        }
+    }
+
+    /// The messages with any of these flags, ascending.
+    package func uids(with flags: FlagLetters.Known) -> [UInt32] {
+        var found: [UInt32] = []
+        for row in flagBits.indices where flagBits[row] & flags.rawValue != 0 {
+            found.append(uids[row])
+        }
+        return found
+    }
+
+    /// All letters that any message carries, or carried since the last scan.
+    package var lettersInUse: FlagLetters.Known { letters }
 
     // MARK: Changes
 
+    /// Makes room for as many messages.
+    mutating func reserve(_ count: Int) {
+        uids.reserveCapacity(count)
+        flagBits.reserveCapacity(count)
+        places.reserveCapacity(count)
+        nameOffsets.reserveCapacity(count)
+        nameCounts.reserveCapacity(count)
+        modseqs.reserveCapacity(count)
+        dates.reserve(count)
+        sizes.reserve(count)
+    }
+
     /// Appends a message; its UID is above all others.
     mutating func append(_ message: FoundMessage, modseq: UInt64) {
-        precondition(message.uid > uids.last ?? 0, "messages are appended in the order of UIDs")
-        uids.append(message.uid)
-        flagBits.append(message.flags.rawValue)
-        places.append(message.place.rawValue)
+        append(
+            uid: message.uid,
+            flags: message.flags,
+            place: message.place,
+            isLink: message.isLink,
+            base: message.base.span,
+            location: message.location,
+            modseq: modseq
+        )
+    }
+
+    mutating func append(
+        uid: UInt32,
+        flags: FlagLetters.Known,
+        place: Place,
+        isLink: Bool,
+        base: Span<UInt8>,
+        location: FileLocation?,
+        modseq: UInt64
+    ) {
+        precondition(uid > uids.last ?? 0, "messages are appended in the order of UIDs")
+        uids.append(uid)
+        flagBits.append(flags.rawValue)
+        places.append(place.rawValue | (isLink ? Self.linkBit : 0))
         nameOffsets.append(UInt32(arena.count))
-        nameCounts.append(UInt8(clamping: message.base.count))
-        arena.append(contentsOf: message.base)
-        liveNameBytes += message.base.count
+        nameCounts.append(UInt8(clamping: base.count))
+        unsafe base.withUnsafeBufferPointer { unsafe arena.append(contentsOf: $0) }
+        liveNameBytes += base.count
         modseqs.append(modseq)
         dates.append(.min)
         sizes.append(-1)
-        touched.noteBoth(message.uid)
-        if message.place == .irregular { irregular[message.uid] = message.location }
-        if !slots.isEmpty { enter(message.uid, uids.count - 1) }
+        if place == .irregular { irregular[uid] = location }
+        count(uids.count - 1, 1)
+        touched.noteBoth(uid)
+        if !slots.isEmpty { enter(uid, uids.count - 1) }
+    }
+
+    /// Counts a row in, or with -1 out.
+    private mutating func count(_ row: Int, _ step: Int) {
+        let flags = flags(row)
+        if !flags.contains(.seen) {
+            unseenCount += step
+            seenBelow = min(seenBelow, uids[row])
+        }
+        if flags.contains(.trashed) { deletedCount += step }
+        letters.formUnion(flags)
+        if places[row] & ~Self.linkBit != Place.cur.rawValue, isNew(row) {
+            newCount += step
+        }
     }
 
     /// Takes over what is known of a message from an older table.
@@ -177,9 +283,15 @@ package struct MessageTable: Sendable {
         place: Place,
         location: FileLocation?
     ) {
+        count(row, -1)
         flagBits[row] = flags.rawValue
-        places[row] = place.rawValue
-        irregular[uids[row]] = place == .irregular ? location : nil
+        places[row] = place.rawValue | places[row] & Self.linkBit
+        if place == .irregular {
+            irregular[uids[row]] = location
+        } else if !irregular.isEmpty {
+            irregular[uids[row]] = nil
+        }
+        count(row, 1)
         touched.noteState(uids[row])
     }
 
@@ -195,44 +307,26 @@ package struct MessageTable: Sendable {
         }
     }
 
-    /// Removes rows, given in ascending order.
+    /// Removes rows, given in ascending order. What is behind them is moved as memory: a million rows
+    /// take a millisecond or two.
     mutating func remove(_ rows: [Int]) {
         guard !rows.isEmpty else { return }
-        for row in rows { touched.noteBoth(uids[row]) }
-        var next = 0
-        var kept = rows[0]
-        var goneNameBytes = 0
-        for row in rows[0]..<uids.count {
-            if next < rows.count, rows[next] == row {
-                goneNameBytes += Int(nameCounts[row])
-                irregular[uids[row]] = nil
-                beyond[uids[row]] = nil
-                next += 1
-                continue
-            }
-            if kept != row {
-                uids[kept] = uids[row]
-                flagBits[kept] = flagBits[row]
-                places[kept] = places[row]
-                nameOffsets[kept] = nameOffsets[row]
-                nameCounts[kept] = nameCounts[row]
-                modseqs[kept] = modseqs[row]
-                dates[kept] = dates[row]
-                sizes[kept] = sizes[row]
-            }
-            kept += 1
+        for row in rows {
+            count(row, -1)
+            touched.noteBoth(uids[row])
+            liveNameBytes -= Int(nameCounts[row])
+            if !irregular.isEmpty { irregular[uids[row]] = nil }
+            if !beyond.isEmpty { beyond[uids[row]] = nil }
         }
-        let gone = uids.count - kept
-        uids.removeLast(gone)
-        flagBits.removeLast(gone)
-        places.removeLast(gone)
-        nameOffsets.removeLast(gone)
-        nameCounts.removeLast(gone)
-        modseqs.removeLast(gone)
-        dates.removeLast(gone)
-        sizes.removeLast(gone)
-        liveNameBytes -= goneNameBytes
-        if arena.count > 4_096, arena.count > 4 * liveNameBytes { compactArena() }
+        uids.remove(rows: rows)
+        flagBits.remove(rows: rows)
+        places.remove(rows: rows)
+        nameOffsets.remove(rows: rows)
+        nameCounts.remove(rows: rows)
+        modseqs.remove(rows: rows)
+        dates.remove(rows)
+        sizes.remove(rows)
+        if arena.count > 4_096, arena.count > 2 * liveNameBytes { compactArena() }
     }
 
     private mutating func compactArena() {
@@ -247,13 +341,17 @@ package struct MessageTable: Sendable {
 
     // MARK: Finding by base name
 
-    /// The row of a base name. The first call of all builds the table of names.
+    /// The row of a base name.
     mutating func row(of base: Span<UInt8>) -> Int? {
-        if slots.isEmpty { buildSlots() }
-        var slot = Self.hash(base) & (slots.count - 1)
+        if slots.isEmpty { indexNames() }
+        let hash = base.hash(seed: Self.seed)
+        let tag = Self.tag(hash)
+        var slot = slot(hash)
         while slots[slot] != 0 {
-            if let row = row(of: slots[slot]), name(row).equals(base) { return row }
-            slot = (slot + 1) & (slots.count - 1)
+            if tags[slot] == tag, let row = row(of: slots[slot]), name(row).equals(base) {
+                return row
+            }
+            slot = slot + 1 == slots.count ? 0 : slot + 1
         }
         return nil
     }
@@ -264,36 +362,34 @@ package struct MessageTable: Sendable {
         return arena.span.extracting(start..<(start + Int(nameCounts[row])))
     }
 
-    private mutating func buildSlots() {
-        var size = 16
-        // Room to grow: entering the last row of all must not lead here again.
-        while size < (uids.count + 1) * 2 { size *= 2 }
+    /// Builds the table of names, two thirds full, so that a third of the rows can come and go before
+    /// it is built again.
+    mutating func indexNames() {
+        let size = uids.count + uids.count / 2 + 16
         slots = [UInt32](repeating: 0, count: size)
+        tags = [UInt8](repeating: 0, count: size)
         usedSlots = 0
         for row in uids.indices { enter(uids[row], row) }
     }
 
     private mutating func enter(_ uid: UInt32, _ row: Int) {
-        if (usedSlots + 1) * 2 > slots.count { return buildSlots() }
-        let mask = slots.count - 1
-        var slot = Self.hash(name(row)) & mask
-        while slots[slot] != 0 { slot = (slot + 1) & mask }
+        if (usedSlots + 1) * 8 > slots.count * 7 { return indexNames() }
+        let hash = name(row).hash(seed: Self.seed)
+        var slot = slot(hash)
+        while slots[slot] != 0 { slot = slot + 1 == slots.count ? 0 : slot + 1 }
         slots[slot] = uid
+        tags[slot] = Self.tag(hash)
         usedSlots += 1
     }
 
+    private func slot(_ hash: UInt64) -> Int {
+        Int(truncatingIfNeeded: ((hash >> 32) &* UInt64(slots.count)) >> 32)
+    }
+
+    private static func tag(_ hash: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: hash) }
+
     /// Names are chosen by whoever delivers, so the hash is seeded.
     private static let seed = UInt64.random(in: .min ... .max)
-
-    private static func hash(_ base: Span<UInt8>) -> Int {
-        var hash = seed
-        for index in base.indices {
-            hash = (hash ^ UInt64(base[index])) &* 0x100_0000_01B3
-        }
-        hash ^= hash >> 29
-        hash = hash &* 0xBF58_476D_1CE4_E5B9
-        return Int(truncatingIfNeeded: hash >> 16) & Int(UInt32.max)
-    }
 }
 
 // MARK: In the index
@@ -313,22 +409,19 @@ extension MessageTable {
         arena = summary.names
         liveNameBytes = arena.count
         nameOffsets.reserveCapacity(uids.count)
-        dates.reserveCapacity(uids.count)
-        sizes.reserveCapacity(uids.count)
+        dates = DateColumn(summary.dates)
+        sizes = SizeColumn(summary.sizes)
         var offset: UInt32 = 0
         for row in uids.indices {
-            guard Place(rawValue: places[row]) != nil else { return nil }
+            guard Place(rawValue: places[row] & ~Self.linkBit) != nil else { return nil }
             nameOffsets.append(offset)
             offset += UInt32(nameCounts[row])
-            let date = summary.dates[row]
-            dates.append(date == 0 ? .min : Int64(date))
-            let size = summary.sizes[row]
-            sizes.append(size == .max ? -1 : Int64(size))
         }
         for name in summary.header.irregular {
             guard !name.name.contains(slash), !name.name.contains(zero) else { return nil }
             irregular[name.uid] = FileLocation(isNew: name.isNew, name: name.name)
         }
+        for row in uids.indices { count(row, 1) }
         if !keywords.beyondLetters.isEmpty {
             for row in uids.indices {
                 let indexes = keywords.beyond(base(row))
@@ -343,11 +436,8 @@ extension MessageTable {
         header.messageCount = UInt32(count)
         header.nameBytes = UInt64(liveNameBytes)
         header.newCount = UInt32(newCount)
-        for bits in flagBits {
-            let flags = FlagLetters.Known(rawValue: bits)
-            if !flags.contains(.seen) { header.unseenCount += 1 }
-            if flags.contains(.trashed) { header.deletedCount += 1 }
-        }
+        header.unseenCount = UInt32(unseenCount)
+        header.deletedCount = UInt32(deletedCount)
         for (uid, location) in irregular {
             header.irregular.append(
                 IrregularName(uid: uid, isNew: location.isNew, name: location.name)
@@ -422,4 +512,97 @@ extension MessageTable {
     func hasSameName(_ row: Int, as other: MessageTable, _ otherRow: Int) -> Bool {
         name(row).equals(other.name(otherRow))
     }
+}
+
+extension Array {
+    /// Removes elements at ascending indexes; each stretch between two is moved at once.
+    fileprivate mutating func remove(rows: [Int]) {
+        guard rows.count > 1 else {
+            remove(at: rows[0])
+            return
+        }
+        unsafe withUnsafeMutableBufferPointer { elements in
+            var kept = rows[0]
+            for (number, row) in rows.enumerated() {
+                let start = row + 1
+                let end = number + 1 < rows.count ? rows[number + 1] : elements.count
+                guard end > start, let base = elements.baseAddress else { continue }
+                unsafe (base + kept).update(from: base + start, count: end - start)
+                kept += end - start
+            }
+        }
+        removeLast(rows.count)
+    }
+}
+
+/// Seconds since 1970, `.min` for unknown: four bytes each while all lie between 1970 and 2106.
+package struct DateColumn: Sendable {
+    private var near: [UInt32] = []
+    private var wide: [Int64]?
+
+    init() {}
+
+    /// - Parameter near: 0 for unknown.
+    init(_ near: [UInt32]) { self.near = near }
+
+    /// 1970 itself counts as far: 0 is unknown.
+    private static func isNear(_ date: Int64) -> Bool {
+        date == .min || date > 0 && date <= Int64(UInt32.max)
+    }
+
+    package subscript(row: Int) -> Int64 {
+        get {
+            if let wide { return wide[row] }
+            return near[row] == 0 ? .min : Int64(near[row])
+        }
+        set {
+            if !Self.isNear(newValue), wide == nil { widen() }
+            if wide == nil {
+                near[row] = newValue == .min ? 0 : UInt32(newValue)
+            } else {
+                wide?[row] = newValue
+            }
+        }
+    }
+
+    private mutating func widen() {
+        wide = near.map { $0 == 0 ? .min : Int64($0) }
+        near = []
+    }
+
+    mutating func reserve(_ count: Int) { near.reserveCapacity(count) }
+
+    mutating func append(_ date: Int64) {
+        if !Self.isNear(date), wide == nil { widen() }
+        if wide == nil {
+            near.append(date == .min ? 0 : UInt32(date))
+        } else {
+            wide?.append(date)
+        }
+    }
+
+    fileprivate mutating func remove(_ rows: [Int]) {
+        if wide == nil { near.remove(rows: rows) } else { wide?.remove(rows: rows) }
+    }
+}
+
+/// RFC822.SIZE, -1 for unknown. One of four gigabytes is not kept.
+package struct SizeColumn: Sendable {
+    private var sizes: [UInt32] = []
+
+    init() {}
+
+    /// - Parameter sizes: `UInt32.max` for unknown.
+    init(_ sizes: [UInt32]) { self.sizes = sizes }
+
+    private static func kept(_ size: Int64) -> UInt32 { UInt32(exactly: size) ?? .max }
+
+    package subscript(row: Int) -> Int64 {
+        get { sizes[row] == .max ? -1 : Int64(sizes[row]) }
+        set { sizes[row] = Self.kept(newValue) }
+    }
+
+    mutating func reserve(_ count: Int) { sizes.reserveCapacity(count) }
+    mutating func append(_ size: Int64) { sizes.append(Self.kept(size)) }
+    fileprivate mutating func remove(_ rows: [Int]) { sizes.remove(rows: rows) }
 }

@@ -1,3 +1,4 @@
+import Bytes
 import Maildir
 package import Posix
 import Synchronization
@@ -19,10 +20,16 @@ package final class NameSource: Sendable {
 
     /// A name for now, with the `,S=` and `,W=` that another base name has.
     package func next(keepingFieldsOf base: [UInt8]) -> [UInt8] {
-        var name = next()
+        var name = ByteBuffer(next())
         let hints = MessageName.SizeHints(base: base.span)
-        if let stored = hints.stored { name += Array(",S=\(stored)".utf8) }
-        if let wire = hints.wire { name += Array(",W=\(wire)".utf8) }
-        return name
+        if let stored = hints.stored {
+            name.append(",S=")
+            name.append(decimal: stored)
+        }
+        if let wire = hints.wire {
+            name.append(",W=")
+            name.append(decimal: wire)
+        }
+        return name.bytes
     }
 }

@@ -72,21 +72,35 @@ extension MessageName {
         private let count: Int
 
         package init(_ name: Span<UInt8>) {
-            var first = name.count
-            var last = name.count
+            let count = name.count
+            var first = count
+            var last = count
             var isUnsafe = false
-            for index in name.indices {
-                let byte = name[index]
-                if byte == UInt8(ascii: ":") {
-                    if first == name.count { first = index }
-                    last = index
-                } else if byte < 0x0E, byte == .lf || byte == .cr || byte == 0 {
-                    isUnsafe = true
+            func look(_ range: Range<Int>) {
+                for index in range {
+                    let byte = name[index]
+                    if byte == UInt8(ascii: ":") {
+                        if first == count { first = index }
+                        last = index
+                    } else if byte < 0x0E, byte == .lf || byte == .cr || byte == 0 {
+                        isUnsafe = true
+                    }
                 }
             }
+            var offset = 0
+            while offset &+ 8 <= count {
+                // Nearly all words hold neither a colon nor what makes a name unsafe.
+                let word = name.word(at: offset)
+                let hits =
+                    Self.zeroBytes(word ^ Self.colons) | Self.zeroBytes(word ^ Self.lineFeeds)
+                    | Self.zeroBytes(word ^ Self.returns) | Self.zeroBytes(word)
+                if hits != 0 { look(offset..<(offset &+ 8)) }
+                offset &+= 8
+            }
+            look(offset..<count)
             baseCount = first
             stemCount = last
-            count = name.count
+            self.count = count
             if name.isEmpty || name[0] == UInt8(ascii: ".") {
                 kind = .hidden
             } else if isUnsafe {
@@ -94,6 +108,51 @@ extension MessageName {
             } else {
                 kind = first == 0 ? .baseless : .message
             }
+        }
+
+        private static let colons: UInt64 = 0x3A3A_3A3A_3A3A_3A3A
+        private static let lineFeeds: UInt64 = 0x0A0A_0A0A_0A0A_0A0A
+        private static let returns: UInt64 = 0x0D0D_0D0D_0D0D_0D0D
+
+        /// Not 0 exactly where one of the eight bytes is.
+        @inline(__always) private static func zeroBytes(_ word: UInt64) -> UInt64 {
+            (word &- 0x0101_0101_0101_0101) & ~word & 0x8080_8080_8080_8080
+        }
+    }
+}
+
+extension MessageName {
+    /// A name in a directory as a listing keeps it, told in one call without an allocation.
+    package struct Listed: Sendable {
+        package let layout: Layout
+        package let flags: FlagLetters.Known
+        /// Whether the name is the base name, `:2,` and known letters in ascending order, each once.
+        package let isCanonical: Bool
+
+        package init(_ name: Span<UInt8>) {
+            layout = Layout(name)
+            let start = layout.stemCount
+            guard layout.hasInfo else {
+                flags = []
+                isCanonical = false
+                return
+            }
+            var known: FlagLetters.Known = []
+            var last: UInt8 = 0
+            var index = start + 3
+            var isRegular =
+                layout.baseCount == start && index <= name.count
+                && name[start + 1] == UInt8(ascii: "2") && name[start + 2] == UInt8(ascii: ",")
+            while isRegular, index < name.count {
+                let letter = name[index]
+                let bit = FlagLetters.Known(letter: letter)
+                isRegular = letter > last && bit.rawValue != 0
+                known.formUnion(bit)
+                last = letter
+                index += 1
+            }
+            isCanonical = isRegular
+            flags = isRegular ? known : FlagLetters(fileName: name).known
         }
     }
 }

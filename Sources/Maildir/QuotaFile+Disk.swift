@@ -27,6 +27,9 @@ package final class Quota: Sendable {
 
     package init() {}
 
+    /// Whether anybody keeps a quota, so that sizes are worth a look at each file.
+    package func isKept(in root: Directory) -> Bool { (try? root.status(Self.name)) != nil }
+
     package func begin() {
         state.withLock {
             $0.changing += 1

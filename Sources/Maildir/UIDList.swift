@@ -247,6 +247,11 @@ extension UIDList {
         table.find(baseName, arena, records)
     }
 
+    /// The live record of each of many base names, which lie in `arena`; -1 where there is none.
+    package func indexes(of names: [NameRange], in arena: [UInt8]) -> [Int32] {
+        table.find(names, in: arena, self.arena, records)
+    }
+
     /// The live record of a UID.
     package func index(of uid: UInt32) -> Int? {
         var low = 0

@@ -22,6 +22,11 @@ package import Posix
 //  Invariant: no client has ever seen a UID that a crash can take back. Whatever was given a UID may
 //  be announced when `commit` returns, and not if it throws.
 //
+//  What others appended may not be on the disk: a process can be killed between the two steps, and
+//  whoever reads the list next sees its records. So before anybody is told of a UID, what was read
+//  and not written here is synced as well (`isSynced`), unless the file has been left alone for so long
+//  that the kernel has written it of its own.
+//
 //  After an error the list in memory is thrown away and read again: what part of a write took effect
 //  only the file can tell. And the next write is a whole new file, for after a failed fdatasync the
 //  kernel may call pages clean that are not on disk, and a later success would say nothing.
@@ -49,6 +54,11 @@ package struct UIDListFile: Sendable {
     private var known: (uidValidity: UInt32, nextUID: UInt32) = (0, 0)
     /// Whether the name is known to lead to this file after a crash.
     private var isNameDurable = false
+    /// Whether all of the file that was read is known to be on the disk.
+    private var isSynced = true
+
+    /// The kernel writes what is dirty after 30 seconds, ten minutes on a laptop.
+    private static let writtenBackSeconds: Int64 = 3_600
 
     package static let name = [UInt8]("dovecot-uidlist")
     private static let temporaryName = [UInt8]("dovecot-uidlist.tmp")
@@ -86,7 +96,8 @@ package struct UIDListFile: Sendable {
                 return .grown(growth)
             }
         }
-        return try readWhole(file, now)
+        let age = WallTime.now.seconds - status.changed.seconds
+        return try readWhole(file, now, isOld: age > Self.writtenBackSeconds)
     }
 
     /// An older file put back in place, as by a restore, must not bring back UIDs that are given out.
@@ -134,6 +145,7 @@ package struct UIDListFile: Sendable {
         guard let growth else { return nil }
         list = current
         seen = now
+        isSynced = false
         return growth
     }
 
@@ -142,7 +154,8 @@ package struct UIDListFile: Sendable {
 
     private mutating func readWhole(
         _ file: borrowing OwnedDescriptor,
-        _ now: FileFingerprint
+        _ now: FileFingerprint,
+        isOld: Bool
     ) throws(MaildirError) -> Refresh {
         list = nil
         if seen?.identity != now.identity { isNameDurable = false }
@@ -160,12 +173,13 @@ package struct UIDListFile: Sendable {
         keepNextUID()
         // Where the file has grown since it was looked at, the next refresh sees that.
         seen = now
+        isSynced = isOld
         return .replaced
     }
 
     /// Whether there is anything for `commit` to do.
     package var isCommitDue: Bool {
-        mustRewrite || list.map { $0.isChanged || $0.needsRewrite } ?? false
+        mustRewrite || !isSynced || list.map { $0.isChanged || $0.needsRewrite } ?? false
     }
 
     /// Brings the list to the disk, by appending or by a rewrite. UIDs may be announced once it
@@ -188,8 +202,10 @@ package struct UIDListFile: Sendable {
         } else if current.hasPending {
             try append(current, lock, expected)
         } else {
+            if !isSynced { try sync(lock) }
             (list, seen) = (current, expected)
         }
+        isSynced = true
         mustRewrite = false
         doubtfulFrom = nil
         keepNextUID()
@@ -205,6 +221,18 @@ package struct UIDListFile: Sendable {
             throw .stale
         }
         guard FileFingerprint(status) == expected else { throw .stale }
+    }
+
+    private mutating func sync(_ lock: DotLock) throws(MaildirError) {
+        do throws(SystemError) {
+            let file = try lock.directory.open(Self.name, O_WRONLY)
+            try file.syncData()
+            try file.close()
+            if !isNameDurable { try lock.directory.sync() }
+        } catch {
+            throw .system(error)
+        }
+        isNameDurable = true
     }
 
     private mutating func append(

@@ -20,6 +20,8 @@ package final class DescriptorWatch: @unchecked Sendable {
     private var read = Direction()
     private var write = Direction()
     private var isInterrupted = false
+    /// Whether the loop is not told of the descriptor now; waiters wait on.
+    package private(set) var isPaused = false
     /// The other end is gone in both directions, or the socket failed.
     package private(set) var isHungUp = false
 
@@ -42,13 +44,31 @@ package final class DescriptorWatch: @unchecked Sendable {
     /// Ends the watch; a waiter is told `.interrupted`.
     @EventLoop
     package func stop() {
-        guard token != 0 else { return }
-        LoopExecutor.shared.remove(token, descriptor)
+        guard token != 0 || isPaused else { return }
+        if !isPaused { LoopExecutor.shared.remove(token, descriptor) }
         token = 0
+        isPaused = false
         for path in [\DescriptorWatch.read, \DescriptorWatch.write] {
             if let timer = self[keyPath: path].timerID { EventLoop.cancel(timer) }
             resume(path, .interrupted)
         }
+    }
+
+    /// Has the loop not look at the descriptor until `unpause`.
+    @EventLoop
+    package func pause() {
+        guard token != 0 else { return }
+        LoopExecutor.shared.remove(token, descriptor)
+        token = 0
+        isPaused = true
+    }
+
+    /// Has the loop look again; what happened meanwhile wakes a waiter.
+    @EventLoop
+    package func unpause() throws(SystemError) {
+        guard isPaused else { return }
+        token = try LoopExecutor.shared.add(self, exclusive: false)
+        isPaused = false
     }
 
     package func didBlockReading() { read.isReady = false }
@@ -85,7 +105,7 @@ package final class DescriptorWatch: @unchecked Sendable {
         _ path: ReferenceWritableKeyPath<DescriptorWatch, Direction>,
         _ deadline: Instant?
     ) async -> WaitOutcome {
-        guard token != 0 else { return .interrupted }
+        guard token != 0 || isPaused else { return .interrupted }
         if self[keyPath: path].isReady { return .ready }
         precondition(self[keyPath: path].waiter == nil, "one waiter a direction")
         return await Waiter.suspend { waiter in

@@ -120,6 +120,12 @@ extension OwnedDescriptor {
         guard fdatasync(raw) == 0 else { throw SystemError("fdatasync") }
     }
 
+    /// Has the content written, without waiting: a hint, for several files that are synced one after
+    /// the other.
+    package borrowing func beginWriting() {
+        _ = martlet_begin_writing(raw)
+    }
+
     /// Waits until content and all metadata (names, for a directory) are on the disk.
     package borrowing func sync() throws(SystemError) {
         try Faults.check("fsync")

@@ -7,10 +7,13 @@ import Glibc
 //  Events are handed over one by one, in order, on the loop. When the kernel's queue overflows,
 //  every watch is told `.overflow` and must scan. `drain` takes what the kernel has already
 //  queued without going back to the loop: our own thousands of renames would overflow it.
+//
+//  While a job makes events by the hundred, the loop is not woken for each of them (`hold`): a rename
+//  that wakes a thread costs half as much again. They are taken in together, every few milliseconds.
 
 /// What happened to a name in a watched directory.
 package struct FileEvent: Sendable {
-    package enum Kind: Sendable {
+    package enum Kind: UInt8, Sendable {
         /// A file of that name was made; its writer may not be done.
         case created
         /// A writer closed it.
@@ -43,7 +46,7 @@ package final class Inotify {
     private struct Handler {
         let number: UInt64
         let wantsDirectories: Bool
-        let handle: (FileEvent) -> Void
+        let handle: (FileEvent.Kind, Span<UInt8>, Bool) -> Void
     }
 
     private let descriptor: CInt
@@ -53,6 +56,10 @@ package final class Inotify {
     private var lastNumber: UInt64 = 0
     private let buffer: UnsafeMutableRawBufferPointer
     private var isStopped = false
+    private var holds = 0
+
+    /// How long events wait at most while they are held.
+    private static let heldMilliseconds = 4
 
     /// Fails with EMFILE where the user's instances (fs.inotify.max_user_instances) are used up.
     package init() throws(SystemError) {
@@ -77,6 +84,24 @@ package final class Inotify {
         _ directory: Directory,
         directories: Bool = false,
         _ handler: @escaping @EventLoop (FileEvent) -> Void
+    ) throws(SystemError) -> WatchID {
+        try add(directory, directories) { kind, name, isDirectory in
+            handler(FileEvent(kind: kind, name: name.array, isDirectory: isDirectory))
+        }
+    }
+
+    /// The same for who looks at thousands of names: each is there during the call only.
+    package func addRaw(
+        _ directory: Directory,
+        _ handler: @escaping @EventLoop (FileEvent.Kind, Span<UInt8>) -> Void
+    ) throws(SystemError) -> WatchID {
+        try add(directory, false) { kind, name, _ in handler(kind, name) }
+    }
+
+    private func add(
+        _ directory: Directory,
+        _ directories: Bool,
+        _ handler: @escaping @EventLoop (FileEvent.Kind, Span<UInt8>, Bool) -> Void
     ) throws(SystemError) -> WatchID {
         let mask =
             martlet_in_create | martlet_in_moved_to | martlet_in_moved_from | martlet_in_delete
@@ -138,23 +163,48 @@ package final class Inotify {
             )
             let start = offset + 16
             guard start + length <= events.count else { return }
-            var name: [UInt8] = []
-            for index in start..<(start + length) {
-                let byte = unsafe events[index]
-                if byte == 0 { break }
-                name.append(byte)
-            }
+            let padded = unsafe UnsafeRawBufferPointer(rebasing: events[start..<(start + length)])
+            let bytes = unsafe Span<UInt8>(_unsafeBytes: padded)
+            let name = bytes.extracting(0..<(bytes.firstIndex(of: 0) ?? length))
             offset = start + length
             if mask & martlet_in_overflow != 0 {
-                let event = FileEvent(kind: .overflow, name: [])
-                for handler in handlers.values.joined() { handler.handle(event) }
-            } else if let kind = Self.kind(mask) {
+                for handler in handlers.values.joined() { handler.handle(.overflow, name, false) }
+            } else if let kind = Self.kind(mask), let handlers = handlers[id] {
                 let isDirectory = kind != .directoryGone && mask & martlet_in_isdir != 0
-                let event = FileEvent(kind: kind, name: name, isDirectory: isDirectory)
-                for handler in handlers[id] ?? [] where !isDirectory || handler.wantsDirectories {
-                    handler.handle(event)
+                for handler in handlers where !isDirectory || handler.wantsDirectories {
+                    handler.handle(kind, name, isDirectory)
                 }
             }
+        }
+    }
+
+    // MARK: Holding
+
+    /// From now on events come together every few milliseconds, until `release`.
+    package func hold() {
+        holds += 1
+        guard holds == 1, !isStopped else { return }
+        watch.pause()
+        drainLater()
+    }
+
+    package func release() {
+        precondition(holds > 0, "events were not held")
+        holds -= 1
+        resumeIfDue()
+    }
+
+    /// Where the kernel refuses the watch now, events go on to be taken by time.
+    private func resumeIfDue() {
+        if holds == 0, !isStopped { try? watch.unpause() }
+    }
+
+    private func drainLater() {
+        EventLoop.schedule(at: .after(milliseconds: Self.heldMilliseconds)) { [weak self] in
+            guard let self, !self.isStopped, self.watch.isPaused else { return }
+            self.drain()
+            self.resumeIfDue()
+            if self.watch.isPaused { self.drainLater() }
         }
     }
 

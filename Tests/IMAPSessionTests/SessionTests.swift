@@ -113,6 +113,25 @@ struct SessionTests {
         }
     }
 
+    @Test("messages of one APPEND are refused above the limit, all of them")
+    func tooManyMessages() async throws {
+        try await EventLoop.test {
+            let bench = try await Bench()
+            let client = bench.client()
+            client.session.appendMessagesMax = 3
+            let message = " {14+}\r\nSubject: x\r\n\r\n"
+            let four = String(repeating: message, count: 4)
+            let refused = try await bench.ask(client, "a1 APPEND INBOX\(four)")
+            #expect(refused.count == 1 && refused[0].hasPrefix("a1 NO [LIMIT]"))
+            let three = String(repeating: message, count: 3)
+            let lines = try await bench.ask(client, "a2 APPEND INBOX\(three)")
+            #expect(lines.last?.hasPrefix("a2 OK [APPENDUID") == true)
+            let status = try await bench.ask(client, "a3 STATUS INBOX (MESSAGES)")
+            #expect(status.first == "* STATUS \"INBOX\" (MESSAGES 3)")
+            bench.store.close()
+        }
+    }
+
     @Test("a client that vanishes within a message leaves nothing")
     func vanishesInAppend() async throws {
         try await EventLoop.test {

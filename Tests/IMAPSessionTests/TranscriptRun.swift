@@ -419,12 +419,19 @@ final class TranscriptRun {
                 literalsToContinue -= 1
                 continue
             }
+            if isUntold(line) { continue }
             guard way == .restarted else { return line }
             if line.isUntagged, line.texts[0].hasSuffix(" RECENT") { continue }
             line.texts = line.texts.map(ResponsePattern.withoutRecent)
             return line
         }
         return nil
+    }
+
+    /// Every SELECT tells MAILBOXID; only those transcripts that are about it say so.
+    private func isUntold(_ line: ResponseLine) -> Bool {
+        line.isUntagged && line.texts[0].starts(with: Array("* OK [MAILBOXID ".utf8))
+            && !transcript.name.hasPrefix("objectid/")
     }
 
     private static func isRecent(_ pattern: ResponsePattern) -> Bool {
@@ -549,7 +556,7 @@ final class TranscriptRun {
             let tag = texts[0].split(separator: 32).first.map(Array.init) ?? []
             let isDone = String(decoding: texts[0], as: UTF8.self).uppercased() == "DONE"
             while let line = await client.response(within: client.isIdling ? 150 : patience) {
-                rewriting.add(name, line)
+                if !isUntold(line) { rewriting.add(name, line) }
                 if !client.isIdling, line.isTagged(tag) || isDone && !line.isUntagged { break }
             }
             await collectIdle(except: name)

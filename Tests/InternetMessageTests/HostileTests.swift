@@ -231,6 +231,6 @@ struct HostileTests {
         let set = HeaderFieldSet([Array("x-other".utf8)])
         var buffer = ByteBuffer()
         set.append(from: fields.span, header: 0..<fields.count, excluding: false, to: &buffer)
-        #expect(buffer.bytes == Array("\r\n".utf8))
+        #expect(buffer.bytes.isEmpty)
     }
 }

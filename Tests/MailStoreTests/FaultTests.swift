@@ -141,6 +141,20 @@ extension AllTests {
             _ kind: Kind,
             _ isMove: Bool
         ) async throws {
+            try await copy(kind, isMove, inBatchesOf: Limits.copyBatchMax)
+        }
+
+        @Test("a copy in several batches", arguments: Kind.allCases) func batches(_ kind: Kind)
+            async throws
+        {
+            try await copy(kind, false, inBatchesOf: 1)
+        }
+
+        private func copy(
+            _ kind: Kind,
+            _ isMove: Bool,
+            inBatchesOf batch: Int
+        ) async throws {
             try await eachCall(kind) { scratch in
                 try Self.seed(scratch)
                 for name in ["", "/cur", "/new", "/tmp"] {
@@ -156,6 +170,7 @@ extension AllTests {
                         let store = inbox.context.store
                     else { return "no target" }
                     let target = try await store.open(path)
+                    target.copyBatchMax = batch
                     let copies = try await inbox.copy([1, 2], to: target)
                     if copies != [9, 10] { return "UIDs \(copies)" }
                     if isMove {
@@ -283,6 +298,70 @@ extension AllTests {
                     }
                 }
             }
+        }
+
+        @Test("messages that wait together share the syncs of list and directory") func together()
+            async throws
+        {
+            try await EventLoop.test {
+                let scratch = try Scratch()
+                try Self.seed(scratch)
+                let inbox = try await scratch.store(JobPool(threads: 0)).open(.inbox)
+                let faults = Faults()
+                try await Faults.$current.withValue(faults) {
+                    let crew = Crew()
+                    for number in 1...5 {
+                        crew.add { _ = try await inbox.append("new \(number)\r\n") }
+                    }
+                    try await crew.wait()
+                }
+                let calls = faults.calls
+                // Each file is synced, and cur/ once; the one fdatasync is that of the list.
+                #expect(calls.count { $0 == "fsync" } == 5 + 1, "\(calls)")
+                #expect(calls.count { $0 == "fdatasync" } == 1, "\(calls)")
+                #expect(inbox.table.uids == Array(1...8))
+                let contents = try await Self.contents(inbox)
+                for number in 1...5 { #expect(contents["new \(number)\n"]?.count == 1) }
+            }
+        }
+
+        @Test(
+            "one of several messages that cannot be written fails alone",
+            arguments: [EIO, ENOSPC]
+        )
+        func alone(_ code: CInt) async throws {
+            for index in 0..<200 {
+                let isOver = try await EventLoop.test { () -> Bool in
+                    let scratch = try Scratch()
+                    try Self.seed(scratch)
+                    let inbox = try await scratch.store(JobPool(threads: 0)).open(.inbox)
+                    let faults = Faults(failing: index, with: code)
+                    var failed: Set<Int> = []
+                    try await Faults.$current.withValue(faults) {
+                        let crew = Crew()
+                        for number in 1...3 {
+                            crew.add {
+                                do throws(StoreError) {
+                                    _ = try await inbox.append("new \(number)\r\n")
+                                } catch {
+                                    failed.insert(number)
+                                }
+                            }
+                        }
+                        try await crew.wait()
+                    }
+                    try await inbox.settle()
+                    let contents = try await Self.contents(inbox)
+                    for number in 1...3 {
+                        let count = contents["new \(number)\n"]?.count ?? 0
+                        #expect(count == (failed.contains(number) ? 0 : 1), "call \(index)")
+                    }
+                    try await Self.expectSeed(inbox, 1...3, "call \(index)")
+                    return faults.calls.count <= index
+                }
+                if isOver { return }
+            }
+            Issue.record("the operation has no end")
         }
 
         @Test("UIDs that a full disk postponed follow when there is room") func postponed()

@@ -72,6 +72,36 @@ struct UIDListFileTests {
         #expect(try calls { _ = try $0.list?.add(named: "e") } == ["openat", "write", "fdatasync"])
     }
 
+    @Test("what others appended is synced before anybody is told of it") func syncsOthers() throws {
+        try scratch.write("dovecot-uidlist", Self.header + "5 :a\n")
+        var file = UIDListFile()
+        let lock = try scratch.lock()
+        func calls() throws -> [String] {
+            _ = try file.refresh(in: scratch.directory)
+            guard file.isCommitDue else { return [] }
+            let faults = Faults()
+            try Faults.$current.withValue(faults) { try file.commit(lock) }
+            return faults.calls
+        }
+        // Also the first time: its writer may have been killed before it synced.
+        #expect(try calls() == ["openat", "fdatasync", "fsync"])
+        #expect(try calls() == [])
+        try scratch.append("dovecot-uidlist", "6 :b\n")
+        #expect(try calls() == ["openat", "fdatasync"])
+        #expect(try calls() == [])
+        #expect(live(file) == ["5 a", "6 b"])
+        // Where that fails the next commit is a new file.
+        try scratch.append("dovecot-uidlist", "7 :c\n")
+        _ = try file.refresh(in: scratch.directory)
+        let failing = Faults(failing: 1, with: EIO)
+        #expect(throws: MaildirError.self) {
+            try Faults.$current.withValue(failing) { try file.commit(lock) }
+        }
+        #expect(failing.calls.last == "fdatasync")
+        #expect(try calls() == ["unlinkat", "openat", "write", "fdatasync", "renameat", "fsync"])
+        #expect(live(file) == ["5 a", "6 b", "7 c"])
+    }
+
     @Test("sees what others append, replace and remove") func foreign() throws {
         var file = UIDListFile()
         try scratch.write("dovecot-uidlist", Self.header + "5 :a\n")

@@ -11,6 +11,7 @@ only of what it was told, and checks each response against it:
 - EXISTS never shrinks; EXPUNGE names a message that is there, and comes only where it may;
 - UIDs ascend, stay with their message, and never come back after an EXPUNGE;
 - a UID's content, size and date are the same for everybody, for ever (`Truth`);
+- with QRESYNC, VANISHED comes in place of EXPUNGE, and a message's MODSEQ never goes back;
 - APPENDUID and COPYUID are true; nothing is BAD; NO comes only for what others expunged;
 - UID FETCH and FETCH answer for every message that the session knows of.
 
@@ -206,11 +207,12 @@ def numbers(text):
 
 
 class Message:
-    __slots__ = ("uid", "flags")
+    __slots__ = ("uid", "flags", "modseq")
 
     def __init__(self):
         self.uid = None
         self.flags = None
+        self.modseq = 0
 
 
 class Session:
@@ -235,7 +237,11 @@ class Session:
         self.messages = []
         self.wire = Wire(self.load.address)
         self.wire.line()
-        self.command("LOGIN %s %s" % (self.load.user, self.load.quoted_password))
+        answer = self.command("LOGIN %s %s" % (self.load.user, self.load.quoted_password))
+        self.has_vanished = False
+        if " QRESYNC " in answer and self.index % 4 > 1:
+            self.command("ENABLE QRESYNC")
+            self.has_vanished = True
         if self.is_rev2:
             self.command("ENABLE IMAP4rev2")
 
@@ -300,6 +306,8 @@ class Session:
             if kind == b"EXISTS":
                 self.exists(number)
             elif kind == b"EXPUNGE":
+                if self.has_vanished:
+                    raise Wrong("EXPUNGE with QRESYNC")
                 self.expunge(number, forbids_expunge)
             elif self.is_rev2:
                 raise Wrong("RECENT in rev2")
@@ -312,7 +320,7 @@ class Session:
         elif first.startswith(b"* SEARCH"):
             if self.is_rev2:
                 raise Wrong("SEARCH in rev2")
-            self.search = [int(each) for each in first.split()[2:]]
+            self.search = [int(each) for each in first.split(b" (MODSEQ")[0].split()[2:]]
         elif first.startswith(b"* ESEARCH"):
             response = parse(pieces)
             if response[2] != ["TAG", tag.encode()]:
@@ -321,7 +329,9 @@ class Session:
             found = re.search(r" ALL (\S+)", text)
             self.search = numbers(found.group(1)) if found else []
         elif first.startswith(b"* VANISHED"):
-            raise Wrong("VANISHED without QRESYNC: %r" % first)
+            if not self.has_vanished:
+                raise Wrong("VANISHED without QRESYNC: %r" % first)
+            self.vanished(numbers(first.split()[-1].decode()), forbids_expunge)
         elif first.startswith(b"* BYE"):
             raise Gone()
         elif first.startswith(b"* OK [CLOSED]"):
@@ -359,6 +369,24 @@ class Session:
         if message.uid is not None:
             self.dead.setdefault((self.mailbox, self.validity), set()).add(message.uid)
 
+    def vanished(self, uids, is_forbidden):
+        if is_forbidden:
+            raise Wrong("VANISHED in between")
+        gone = set(uids)
+        known = {message.uid for message in self.messages}
+        self.messages = [message for message in self.messages if message.uid not in gone]
+        # Of those whose UIDs are not known yet as many have gone.
+        for uid in sorted(gone - known):
+            if uid in self.dead.get((self.mailbox, self.validity), ()):
+                raise Wrong("VANISHED %d again" % uid)
+            for index in range(len(self.messages) - 1, -1, -1):
+                if self.messages[index].uid is None:
+                    del self.messages[index]
+                    break
+            else:
+                raise Wrong("VANISHED %d, of which nobody has heard" % uid)
+        self.dead.setdefault((self.mailbox, self.validity), set()).update(gone)
+
     def key(self, uid):
         return (self.mailbox, self.validity, uid)
 
@@ -379,6 +407,11 @@ class Session:
         elif words[0] == "UID":
             if asked:
                 raise Wrong("UID FETCH without UID: %r" % items)
+        if "MODSEQ" in values:
+            modseq = int(values["MODSEQ"][0])
+            if modseq < message.modseq:
+                raise Wrong("MODSEQ of %d from %d to %d" % (number, message.modseq, modseq))
+            message.modseq = modseq
         if "FLAGS" in values:
             flags = values["FLAGS"]
             if self.is_rev2 and "\\Recent" in flags:

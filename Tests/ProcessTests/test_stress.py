@@ -121,3 +121,49 @@ class NobodyWaits(TestCase):
     def test_long_commands_on_a_slow_disk(self):
         # Only debug builds can be told to be slow; they are that by themselves, too.
         self.check("debug", {"MARTLET_TEST_FSYNC_DELAY_MS": "200"}, factor=3)
+
+
+class ManyMailboxes(TestCase):
+    """LIST of a tree of five thousand: fast, and nobody waits for it."""
+
+    MAILBOXES = 5_000
+
+    def test_list(self):
+        host = self.server()
+        mail = host.maildir
+        names = ["Group%d.Box%d" % (number % 100, number) for number in range(self.MAILBOXES)]
+        for name in names:
+            mail.make(name)
+        busy = self.session(host, timeout=60)
+        other = self.session(host)
+        other.select()
+        with open(mail.path + "/subscriptions", "w") as file:
+            file.write("V\t2\n\n" + "".join(name.replace(".", "\t") + "\n" for name in names[::2]))
+        for command, count in (
+                ('LIST "" "*"', self.MAILBOXES), ('LIST "" "%"', 100),
+                ('LIST (SUBSCRIBED) "" "*" RETURN (CHILDREN SPECIAL-USE)', self.MAILBOXES // 2),
+                ('LIST (SUBSCRIBED RECURSIVEMATCH) "" "%"', 50)):
+            slowest, answers = 0, 0
+            began = time.monotonic()
+            tag = busy.start(command)
+            done = threading.Event()
+            results = []
+
+            def finish():
+                results.append(busy.finish(tag, 60))
+                done.set()
+
+            thread = threading.Thread(target=finish, daemon=True)
+            thread.start()
+            while not done.wait(0.002):
+                sent = time.monotonic()
+                other.ok("NOOP")
+                slowest = max(slowest, time.monotonic() - sent)
+                answers += 1
+            thread.join()
+            seconds = time.monotonic() - began
+            print("         %-56s %4.0f ms; %d answers meanwhile, the slowest %.0f ms" % (
+                command, seconds * 1000, answers, slowest * 1000))
+            self.assertGreaterEqual(len(results[0].untagged), count)
+            self.assertLess(seconds, 5)
+            self.assertLess(slowest, 0.25)

@@ -48,6 +48,8 @@ int martlet_socketpair(int sequenced_packets, int fds[2]);
 int martlet_openat(int directory, const char *name, int flags, unsigned mode);
 /// Takes a read lease and gives it back. 0, or -1 with EAGAIN while somebody writes the file.
 int martlet_try_read_lease(int fd);
+/// Starts writing back what is dirty of a file, and does not wait.
+int martlet_begin_writing(int fd);
 ssize_t martlet_getdents(int fd, void *buffer, size_t size);
 int martlet_rename_no_replace(int from_directory, const char *from, int to_directory, const char *to);
 long martlet_filesystem_magic(int fd);
