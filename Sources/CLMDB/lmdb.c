@@ -57,7 +57,20 @@ static void catch_faults(void) {
     sigaction(SIGBUS, &action, NULL);
 }
 
+// Threads of a pool block all signals, and a fault whose signal is blocked ends the process.
+static void let_faults_in(void) {
+    static __thread int done;
+    if (done) return;
+    sigset_t faults;
+    sigemptyset(&faults);
+    sigaddset(&faults, SIGSEGV);
+    sigaddset(&faults, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
+    done = 1;
+}
+
 #define GUARD(environment_, on_fault)            \
+    let_faults_in();                             \
     sigjmp_buf here;                             \
     if (sigsetjmp(here, 0) != 0) {               \
         way_out = NULL;                          \

@@ -29,6 +29,9 @@ package enum CommandFailure: Error {
             case .messageGone: .refused(.expungeIssued, "Some of the messages no longer exist")
             case .noSpace: .refused(.overQuota, "No space left for mail")
             case .overQuota: .refused(.overQuota, "Quota is used up")
+            case .annotation: .refused(.limit, "Too many annotations")
+            case .noPermission:
+                .refused(.noPermission, "Rights on the mailbox do not suffice")
             case .locked: .refused(.inUse, "Mailbox is locked by another program")
             case .tooManyKeywords: .refused(.limit, "Too many keywords in this mailbox")
             case .invalidKeyword: .refused(.cannot, "Keyword is not possible here")

@@ -348,10 +348,11 @@ package final class SelectedMailbox: MailboxObserver {
     func appendFlagLists(to output: inout ByteBuffer) {
         let flags = allFlags
         output.append(flagsResponse: flags)
-        let permanent: [Flag] = isReadOnly ? [] : flags
+        let rights = isReadOnly ? .none : mailbox.rights
+        let permanent = flags.filter { rights.allows($0) }
         output.append(
             untagged: .ok,
-            .permanentFlags(permanent, allowsNew: !isReadOnly),
+            .permanentFlags(permanent, allowsNew: rights.contains(.write)),
             isReadOnly ? "Read-only mailbox" : "Flags permitted"
         )
     }

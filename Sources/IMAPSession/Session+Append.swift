@@ -220,7 +220,8 @@ extension Session {
     }
 
     private func target(_ name: MailboxName) async throws(CommandFailure) -> Mailbox {
-        do throws(CommandFailure) { return try await open(try path(name)) } catch {
+        do throws(CommandFailure) { return try await open(try path(name), needing: .insert) } catch
+        {
             if case .refused(.nonexistent, _) = error {
                 throw .refused(.tryCreate, "No such mailbox")
             }

@@ -86,6 +86,7 @@ extension Session {
         let lines = try await listing { listing in
             listing.lines(command, patterns, isExtended: isExtended)
         }
+        var tree: MailboxTree?
         for line in lines {
             var response = line.response
             var status: [(item: StatusItem, value: StatusValue)]?
@@ -100,6 +101,7 @@ extension Session {
             }
             output.append("LIST", response, mode)
             if let status { output.append(status: response.name, status, mode) }
+            if line.isMailbox { try await appendReturns(line.path, command, &tree) }
             try await flushIfLarge()
         }
         return Completion("Listed")

@@ -56,10 +56,11 @@ extension Session {
             output.append(untagged: .ok, .closed, "Previous mailbox closed")
         }
         saved = []
-        let mailbox = try await open(try path(command.mailbox))
+        let mailbox = try await open(try path(command.mailbox), needing: .read)
+        let isReadOnly = command.isReadOnly || !mailbox.rights.allowChanges
         let view = SelectedMailbox(
             mailbox,
-            isReadOnly: command.isReadOnly,
+            isReadOnly: isReadOnly,
             revision: revision,
             source: source
         ) { [weak self] in
@@ -67,7 +68,7 @@ extension Session {
             self.stream.interrupt()
         }
         do throws(StoreError) {
-            if !command.isReadOnly { try await mailbox.claimNew() }
+            if !isReadOnly { try await mailbox.claimNew() }
             try await mailbox.settle()
         } catch {
             view.close()
@@ -94,7 +95,7 @@ extension Session {
         }
         if revision == .rev2 { try await appendListed(mailbox.path, supplied: command.mailbox) }
         if let client = command.quickResync { try await resynchronize(client, view) }
-        return command.isReadOnly
+        return isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
     }
 
@@ -111,7 +112,7 @@ extension Session {
             view.close()
             selected = nil
         }
-        if !view.isReadOnly {
+        if !view.isReadOnly, view.mailbox.rights.contains(.expunge) {
             do throws(StoreError) {
                 _ = try await view.mailbox.expunge(
                     deleted(view, nil),
@@ -134,6 +135,7 @@ extension Session {
     {
         let path = try pathToCreate(name)
         guard !path.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
+        try await needRightAbove(path)
         guard uses.count <= 1, uses.allSatisfy({ $0.isStorable }) else {
             throw .refused(.useAttribute, "Special use is not possible here")
         }
@@ -144,6 +146,7 @@ extension Session {
         let guid: [UInt8]
         do throws(StoreError) {
             try await store.create(path)
+            try await store.inheritACL(path)
             if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
             // RFC 8474 §4.1; it has a name of its own once it was looked at.
             guid = try await store.open(path).guid
@@ -163,6 +166,7 @@ extension Session {
             if tree.entries[path] == nil, !tree.below(path).isEmpty {
                 throw .hasChildren
             }
+            try await need(.deleteMailbox, path)
             notifier?.noteOwn([path])
             try await store.delete(path)
         } catch {
@@ -181,11 +185,13 @@ extension Session {
         let oldPath = try path(old)
         let newPath = try pathToCreate(new)
         guard !newPath.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
+        try await needRightAbove(newPath)
         notifier?.noteOwn([newPath])
         if oldPath.isInbox {
             let inbox = try await open(.inbox)
             do throws(StoreError) {
                 try await store.create(newPath)
+                try await store.copyAnnotations(from: .inbox, to: newPath)
                 let target = try await store.open(newPath)
                 let uids = inbox.table.uids
                 _ = try await inbox.copy(uids, to: target)
@@ -196,7 +202,10 @@ extension Session {
             }
             return Completion("Renamed")
         }
-        do throws(StoreError) { try await store.rename(oldPath, to: newPath) } catch {
+        do throws(StoreError) {
+            try await need(.deleteMailbox, oldPath)
+            try await store.rename(oldPath, to: newPath)
+        } catch {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == oldPath || $0.isBelow(oldPath) }
@@ -246,7 +255,7 @@ extension Session {
         _ path: MailboxPath,
         _ items: [StatusItem]
     ) async throws(CommandFailure) -> [(item: StatusItem, value: StatusValue)] {
-        let mailbox = try await open(path)
+        let mailbox = try await open(path, needing: .read)
         var values: [(item: StatusItem, value: StatusValue)] = []
         for item in items {
             if let value = try await value(of: item, mailbox) { values.append((item, value)) }

@@ -20,6 +20,7 @@ extension Session {
             }
         let (system, keywords) = Self.split(command.flags)
         let delta = FlagsDelta(mode: mode, system: system, keywords: keywords)
+        try needRight(toStore: command, view)
         var outcomes: [StoreOutcome]
         do throws(StoreError) {
             outcomes = try await view.mailbox.store(
@@ -116,6 +117,7 @@ extension Session {
     //                                                        RFC 9051 §6.4.3, RFC 4315 §2.1
     func expunge(_ set: SequenceSet?) async throws(CommandFailure) -> Completion {
         let view = try await settledView()
+        try need(.expunge, view.mailbox)
         var chosen: [UInt32]?
         if let set { chosen = try uids(set, .uid, view) }
         try await remove(deleted(view, chosen), view, onlyDeleted: true)
@@ -157,12 +159,15 @@ extension Session {
         let view = try await settledView()
         let uids = try uids(set, kind, view)
         let target: Mailbox
-        do throws(CommandFailure) { target = try await open(try path(name)) } catch {
+        do throws(CommandFailure) {
+            target = try await open(try path(name), needing: .insert)
+        } catch {
             if case .refused(.nonexistent, _) = error {
                 throw .refused(.tryCreate, "No such mailbox")
             }
             throw error
         }
+        if isMove { try need([.deleteMessages, .expunge], view.mailbox) }
         guard !uids.isEmpty else { return Completion("No messages") }
         let copies: [UInt32]
         do throws(StoreError) {

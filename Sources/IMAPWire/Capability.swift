@@ -204,6 +204,12 @@ package struct CapabilityList: Hashable, Sendable {
             .quota,
             .quotaStorage,
             .quotaMessage,
+            .acl,
+            .rights,
+            .listMyRights,
+            .metadata,
+            .listMetadata,
+            .language,
             .appendLimit(appendLimit),
         ])
     }

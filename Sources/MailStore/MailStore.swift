@@ -18,6 +18,7 @@ package struct StoreSettings: Sendable {
     package var prefix: [UInt8]?
     package var processID: Int32
     package var host: [UInt8]
+    package var userName: [UInt8]
     /// Tells one start of the machine from another; empty where that is not known.
     package var bootID: [UInt8]
     /// Where indexes of the user's Maildirs are; nil for none. Only the user may be able to write to it.
@@ -31,6 +32,7 @@ package struct StoreSettings: Sendable {
         prefix: [UInt8]? = nil,
         processID: Int32,
         host: [UInt8],
+        userName: [UInt8] = [],
         bootID: [UInt8] = [],
         cacheDirectory: [UInt8]? = nil,
         setsIndexAside: Bool = false
@@ -40,6 +42,7 @@ package struct StoreSettings: Sendable {
         self.prefix = prefix
         self.processID = processID
         self.host = host
+        self.userName = userName
         self.bootID = bootID
         self.cacheDirectory = cacheDirectory
         self.setsIndexAside = setsIndexAside
@@ -49,6 +52,8 @@ package struct StoreSettings: Sendable {
 @EventLoop
 package final class MailStore {
     package let naming: MailboxNaming
+    /// Whose mail it is.
+    package let userName: [UInt8]
     let root: Directory
     let context: StoreContext
     var live: [MailboxPath: Mailbox] = [:]
@@ -57,6 +62,9 @@ package final class MailStore {
     private let changes = Turnstile()
     private let subscribing = Turnstile()
     let stateChanges = Turnstile()
+    let annotationChanges = Turnstile()
+    /// Told which entries of which mailbox (nil: of the server) a session has changed.
+    package var annotationObservers: [ObjectIdentifier: (MailboxPath?, [[UInt8]]) -> Void] = [:]
     /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
     package let firstLogin = Turnstile()
     private var opening: [MailboxPath: Signal] = [:]
@@ -74,6 +82,7 @@ package final class MailStore {
     /// Opens the root; its subdirectories are made if they are missing.
     package init(_ settings: StoreSettings, pool: JobPool = .shared) throws(SystemError) {
         root = try Directory(path: settings.root)
+        userName = settings.userName
         bootID = settings.bootID
         cacheDirectory = settings.cacheDirectory
         setsIndexAside = settings.setsIndexAside
@@ -154,6 +163,7 @@ package final class MailStore {
             mailbox.unwatch()
             throw error
         }
+        await mailbox.loadRights()
         guard !mailbox.isGone else { throw .noSuchMailbox }
         live[path] = mailbox
         mailboxBecameIdle(mailbox)
@@ -168,23 +178,27 @@ package final class MailStore {
         let isInbox = mailbox.path.isInbox
         let name =
             disk.directory.path.split(separator: UInt8(ascii: "/")).last.map(Array.init) ?? []
-        return await context.pool.run {
+        let (isInPlace, acl) = await context.pool.run { () -> (Bool, FileFingerprint?) in
             do throws(SystemError) {
                 if !isInbox {
                     let there = try root.statusFollowingLinks(name)
                     guard there.identity == (try disk.directory.status()).identity else {
-                        return false
+                        return (false, nil)
                     }
                 }
                 for (name, open) in [([UInt8]("cur"), disk.cur), ([UInt8]("new"), disk.new)] {
                     let there = try disk.directory.status(name)
-                    guard there.identity == (try open.status()).identity else { return false }
+                    guard there.identity == (try open.status()).identity else {
+                        return (false, nil)
+                    }
                 }
-                return true
+                return (true, ACLFile.fingerprint(disk.directory))
             } catch {
-                return false
+                return (false, nil)
             }
         }
+        if isInPlace, acl != mailbox.aclFingerprint { await mailbox.loadRights() }
+        return isInPlace
     }
 
     private func openDisk(_ path: MailboxPath) async throws(StoreError) -> MailboxDisk {
@@ -251,6 +265,8 @@ package final class MailStore {
             old.unwatch()
         }
     }
+
+    func liveMailbox(_ path: MailboxPath) -> Mailbox? { live[path] }
 
     func forget(_ mailbox: Mailbox) {
         mailbox.unwatch()

@@ -131,6 +131,14 @@ extension Mailbox {
     func admit(_ list: [MailboxDisk.Admission]) async throws(StoreError) -> [UInt32] {
         if list.isEmpty { return [] }
         guard !isGone else { throw .noSuchMailbox }
+        // RFC 4314 §4: flags that the user may not set are not set.
+        let changeable = changeableLetters
+        let list = list.map { item in
+            var item = item
+            item.flags.formIntersection(changeable)
+            if !rights.contains(.write) { item.keywords = [] }
+            return item
+        }
         let pending = PendingAdmission(list)
         admissions.append(pending)
         let messages = list.compactMap(\.message)

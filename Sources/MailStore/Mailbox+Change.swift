@@ -223,6 +223,10 @@ extension Mailbox {
             add = masks.letters
             beyond = masks.beyond
         }
+        let changeable = changeableLetters
+        remove.formIntersection(changeable)
+        add.formIntersection(changeable)
+        if !rights.contains(.write) { beyond = oldBeyond }
         beyond.sort()
         let changesLetters = old.subtracting(remove).union(add) != old
         guard changesLetters || beyond != oldBeyond else { return nil }

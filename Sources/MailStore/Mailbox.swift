@@ -48,6 +48,9 @@ package final class Mailbox {
     package private(set) var recentVersion: UInt64 = 0
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
     package internal(set) var isGone = false
+    /// What the owner may do here.
+    package internal(set) var rights = MailboxRights.all
+    var aclFingerprint: FileFingerprint?
 
     /// Messages that are gone and whose detail records are still there.
     var goneDetails: [UInt32] = []

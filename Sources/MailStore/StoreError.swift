@@ -16,6 +16,9 @@ package enum StoreError: Error, Equatable {
     case noSpace
     /// The user has as much mail as `maildirsize` allows.
     case overQuota
+    /// `dovecot-acl` does not allow it.
+    case noPermission
+    case annotation(AnnotationFile.Refusal)
     /// Another program holds the lock and does not give it back.
     case locked
     case tooManyKeywords

@@ -44,6 +44,7 @@ package struct IndexIdentity: Equatable, Sendable {
 package final class MessageIndex: Sendable {
     let directory: Directory
     let identity: IndexIdentity
+    private let mapBytesMax: Int
     private let environment: Environment
     private let state: Mutex<State>
 
@@ -72,12 +73,16 @@ package final class MessageIndex: Sendable {
 
     /// Opens or makes the index in a directory, which nobody else may be able to write to.
     ///
-    /// - Parameter accepts: whether an index with this stamp may stay; else it is made anew.
+    /// - Parameters:
+    ///   - mapBytesMax: what the file may become.
+    ///   - accepts: whether an index with this stamp may stay; else it is made anew.
     package init(
         directory: Directory,
         identity: IndexIdentity,
+        mapBytesMax: Int = Limits.mapBytesMax,
         accepts: (_ stamp: [UInt8]) -> Bool = { _ in true }
     ) throws(IndexError) {
+        self.mapBytesMax = mapBytesMax
         self.directory = directory
         self.identity = identity
         guard flock(directory.descriptor, LOCK_EX | LOCK_NB) == 0 else { throw .inUse }
@@ -328,8 +333,8 @@ package final class MessageIndex: Sendable {
             state.mapBytes *= 2
             return state.mapBytes
         }
-        guard mapBytes <= Limits.mapBytesMax else {
-            state.withLock { $0.mapBytes = Limits.mapBytesMax }
+        guard mapBytes <= mapBytesMax else {
+            state.withLock { $0.mapBytes /= 2 }
             throw .isFull
         }
         let code = unsafe martlet_lmdb_grow(environment.raw, mapBytes)

@@ -95,6 +95,7 @@ final class UserProcess {
                 prefix: prefix,
                 processID: ownProcessID,
                 host: hostName(),
+                userName: settings.userName,
                 bootID: bootID,
                 cacheDirectory: cache,
                 setsIndexAside: settings.setsIndexAside

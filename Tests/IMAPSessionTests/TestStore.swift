@@ -19,6 +19,7 @@ extension MailStore {
             prefix: prefix,
             processID: getpid(),
             host: Array("test".utf8),
+            userName: Array("ann".utf8),
             bootID: Array("test".utf8),
             cacheDirectory: cache.map { Array($0.utf8) }
         )

@@ -21,16 +21,30 @@ final class Scratch: Sendable {
 
     func index(
         boot: String = "boot-1",
-        inode: UInt64 = 1
+        inode: UInt64 = 1,
+        mapBytesMax: Int = Limits.mapBytesMax,
+        accepts: ([UInt8]) -> Bool = { _ in true }
     ) throws -> MessageIndex {
         try MessageIndex(
             directory: Directory(path: Array(path.utf8)),
             identity: IndexIdentity(
                 maildir: FileIdentity(device: 1, inode: inode),
                 bootID: Array(boot.utf8)
-            )
+            ),
+            mapBytesMax: mapBytesMax,
+            accepts: accepts
         )
     }
+
+    func write(_ name: String, _ bytes: [UInt8]) throws {
+        try Data(bytes).write(to: URL(fileURLWithPath: "\(path)/\(name)"))
+    }
+
+    func remove(_ name: String) throws {
+        try FileManager.default.removeItem(atPath: "\(path)/\(name)")
+    }
+
+    func exists(_ name: String) -> Bool { access("\(path)/\(name)", F_OK) == 0 }
 
     func read(_ name: String) -> String? {
         FileManager.default.contents(atPath: "\(path)/\(name)").map {
