@@ -26,7 +26,7 @@ struct NotifyTests {
             let set = "NOTIFY SET (personal (MessageNew MessageExpunge))"
             client.session.notifyMailboxCountMax = 3
             let refused = try await bench.ask(client, "a1 \(set)")
-            #expect(refused == ["a1 NO [NOTIFICATIONOVERFLOW] Too many mailboxes to watch"])
+            #expect(refused.last == "a1 NO [NOTIFICATIONOVERFLOW] Too many mailboxes to watch")
             client.session.notifyMailboxCountMax = 4
             #expect(try await bench.ask(client, "a2 \(set)").last?.hasPrefix("a2 OK") == true)
             // One more comes to be: nothing is told any more, and that is said.
