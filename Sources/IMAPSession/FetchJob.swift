@@ -56,7 +56,7 @@ extension FetchPlan {
         budget: Int
     ) -> PipelineOutput<FetchedBatch> {
         var output = ByteBuffer()
-        if needsWhole, batch.messages.count > 1 {
+        if records == .none, needsWhole, batch.messages.count > 1 {
             output.bytes.reserveCapacity(budget + budget / 4)
         }
         var fetched = FetchedBatch()

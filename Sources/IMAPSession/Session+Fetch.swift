@@ -197,11 +197,14 @@ extension Session {
         _ view: SelectedMailbox,
         _ state: inout FetchState
     ) async throws(CommandFailure) {
-        let budget = Limits.renderBytesMax
+        // Where records are made of what is read, little of it goes out, and they are kept together.
+        let makesRecords = plan.records != .none
+        let budget = makesRecords ? Limits.lookBytesMax : Limits.renderBytesMax
         let pipeline = MessagePipeline(
             view.mailbox,
             count: range.count,
-            batchMax: plan.needsWhole ? Limits.renderCountMax : Limits.renderHeaderCountMax,
+            batchMax: makesRecords || !plan.needsWhole
+                ? Limits.renderHeaderCountMax : Limits.renderCountMax,
             budget: budget
         ) { [self] part in
             let indexes =

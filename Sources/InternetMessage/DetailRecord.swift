@@ -167,7 +167,7 @@ package struct DetailRecord: ~Escapable {
         name: [UInt8],
         _ searcher: MessageSearcher
     ) -> Bool? {
-        if let section = Self.searchSection(name) {
+        if let section = Self.searchSection(name.span) {
             return contains(needle, in: self.section(section))
         }
         guard keeps(name.span) else { return nil }
@@ -187,10 +187,10 @@ package struct DetailRecord: ~Escapable {
         return false
     }
 
-    private static func searchSection(_ name: [UInt8]) -> Section? {
-        let span = name.span
+    /// The section for the field of a name, in any case of its letters.
+    private static func searchSection(_ span: Span<UInt8>) -> Section? {
         let all = 0..<span.count
-        switch name.count {
+        switch span.count {
         case 2:
             if span.equalsIgnoringCase("to", in: all) { return .toText }
             if span.equalsIgnoringCase("cc", in: all) { return .ccText }
@@ -296,13 +296,7 @@ extension DetailRecord {
             appendHeader(message, headerEnd, &writer)
             appendEnvelope(message, headerEnd, &writer)
             appendStructure(message, withStructure, &writer)
-            for (section, name) in [
-                (Section.fromText, "from" as StaticString), (.toText, "to"), (.ccText, "cc"),
-                (.bccText, "bcc"), (.subjectText, "subject"),
-            ] {
-                appendTexts(message, headerEnd, name, &writer)
-                writer.close(section)
-            }
+            appendTexts(message, headerEnd, &writer)
             appendKeys(message, fields, &writer)
             appendThreadIDs(message, fields, &writer)
             return writer.bytes
@@ -391,18 +385,24 @@ extension DetailRecord {
             }
         }
 
-        /// The folded texts of all fields of a name.
-        private func appendTexts(
-            _ message: Span<UInt8>,
-            _ end: Int,
-            _ name: StaticString,
-            _ writer: inout Writer
-        ) {
+        /// The folded texts of the fields that are searched most.
+        private func appendTexts(_ message: Span<UInt8>, _ end: Int, _ writer: inout Writer) {
+            let sections = [
+                Section.fromText, .toText, .ccText, .bccText, .subjectText,
+            ]
+            var found: [(section: Section, value: Range<Int>)] = []
             var offset = 0
             while let field = HeaderField(in: message, at: offset, end: end) {
                 offset = field.lines.upperBound
-                guard field.isNamed(name, in: message) else { continue }
-                writer.append(text: searcher.foldedValue(field.value, of: message))
+                let name = message.extracting(field.name)
+                guard let section = DetailRecord.searchSection(name) else { continue }
+                found.append((section, field.value))
+            }
+            for section in sections {
+                for (other, value) in found where other == section {
+                    writer.append(text: searcher.foldedValue(value, of: message))
+                }
+                writer.close(section)
             }
         }
 
