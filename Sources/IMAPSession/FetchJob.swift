@@ -72,7 +72,10 @@ extension FetchPlan {
             let known = batch.messages[offset]
             let beginning = beginnings.span.extracting(known.begin..<known.end)
             var result = FetchedBatch.Message(end: 0)
-            if let record = message.record,
+            if beginning.isEmpty {
+                // Expunged by a sibling session: its record may still be there, its row is not.
+                result.isMissing = true
+            } else if let record = message.record,
                 answers(record, sizeIsKnown: known.size >= 0 || message.content?.size != nil)
             {
                 result.size = Int64(message.content?.size ?? record.size ?? Int(known.size))

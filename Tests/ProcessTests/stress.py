@@ -379,15 +379,20 @@ class Session:
         for uid in sorted(gone - known):
             if uid in self.dead.get((self.mailbox, self.validity), ()):
                 raise Wrong("VANISHED %d again" % uid)
-            # It stood between the known ones below and above it.
-            for index, message in enumerate(self.messages):
+            # It stood between the known ones below and above it. Which of several it was does not
+            # show: what was told of each by its number is not known any more.
+            places = [
+                index for index, message in enumerate(self.messages)
                 if message.uid is None and all(
-                        other.uid is None or (other.uid < uid) == (place < index)
-                        for place, other in enumerate(self.messages)):
-                    del self.messages[index]
-                    break
-            else:
+                    other.uid is None or (other.uid < uid) == (place < index)
+                    for place, other in enumerate(self.messages))
+            ]
+            if not places:
                 raise Wrong("VANISHED %d, of which nobody has heard" % uid)
+            if len(places) > 1:
+                for index in places:
+                    self.messages[index] = Message()
+            del self.messages[places[0]]
         self.dead.setdefault((self.mailbox, self.validity), set()).update(gone)
 
     def key(self, uid):

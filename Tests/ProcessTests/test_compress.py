@@ -90,6 +90,8 @@ class Compress(TestCase):
             server.maildir.deliver()
 
         def private():
+            # At rest: what a start or a burst took has gone back.
+            time.sleep(4)
             with open("/proc/%d/smaps_rollup" % server.pids("martlet-user")[0]) as file:
                 return sum(int(kib) for kib in re.findall(r"Private_\w+: +(\d+)", file.read()))
 
@@ -104,7 +106,6 @@ class Compress(TestCase):
                 connection.ok("UID FETCH 1:* (FLAGS ENVELOPE)")
                 connection.idle()
                 connections.append(connection)
-            time.sleep(4)
             kib = (private() - before) / count
             return connections, kib
 
