@@ -624,6 +624,8 @@ class Session:
             "SEARCH SUBJECT k1", "UID SEARCH LARGER 5000", "SEARCH NOT DELETED"])
         count = len(self.messages)
         uids = set(self.known())
+        # What goes with this answer may still be in it.
+        dead = set(self.dead.get((self.mailbox, self.validity), ()))
         self.command(text)
         if self.search is None:
             raise Wrong("no answer to " + text)
@@ -631,7 +633,6 @@ class Session:
             if any(not 1 <= number <= len(self.messages) for number in self.search):
                 raise Wrong("%s of %d: %s" % (text, count, self.search[-3:]))
         else:
-            dead = self.dead.get((self.mailbox, self.validity), set())
             back = (set(self.search) - uids) & (dead - uids)
             if back:
                 raise Wrong("%s finds what was expunged: %s" % (text, sorted(back)[:5]))
