@@ -71,9 +71,9 @@ struct ProgressTests {
         try await EventLoop.test {
             let bench = try await SessionTests.Bench(messages: 1)
             let client = bench.client()
-            client.session.progressMilliseconds = 20
             try await bench.ask(client, "s SELECT INBOX")
             #expect(try await bench.ask(client, "a1 CAPABILITY").count == 2)
+            client.session.progressMilliseconds = 20
             client.stream.send(Array("a2 IDLE\r\n".utf8))
             #expect(await client.response(within: 5_000)?.isContinuation == true)
             #expect(await client.response(within: 200) == nil)
