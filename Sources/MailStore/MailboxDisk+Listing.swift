@@ -2,6 +2,9 @@ import Bytes
 import Maildir
 import Posix
 
+//  What lies in `new/` and `cur/`, and which record of the uidlist each file belongs to. Only read here:
+//  a crash leaves nothing. What a scan then writes stands in MailboxDisk.swift.
+
 extension MailboxDisk {
     /// The names in `new/` and `cur/`, at one moment.
     struct Listing {

@@ -1,6 +1,9 @@
 import Bytes
 package import Posix
 
+//  Courier's files are read once and never written: Courier could go on where it stopped. A crash before
+//  dovecot-uidlist is there leaves them as they were, and the next opening reads them again.
+
 extension CourierFiles {
     /// The uidlist that Courier left in a mailbox, nil where there is none. Committed as the list of a
     /// `UIDListFile` it becomes a `dovecot-uidlist` with the same UIDs.
