@@ -18,7 +18,20 @@ struct DetailJob: Sendable {
     /// Whether records are made of what is read, and how deep.
     let makes: Records
 
-    enum Records: Sendable { case none, ofHeader, ofStructure }
+    struct Records: OptionSet {
+        let rawValue: UInt8
+        static let none: Records = []
+        static let ofHeader = Records(rawValue: 1)
+        static let ofWholeHeader = Records(rawValue: 3)
+        static let ofStructure = Records(rawValue: 5)
+
+        var depth: DetailRecord.Depth {
+            var depth: DetailRecord.Depth = []
+            if isSuperset(of: .ofWholeHeader) { depth.insert(.wholeHeader) }
+            if isSuperset(of: .ofStructure) { depth.insert(.structure) }
+            return depth
+        }
+    }
 
     /// A record of the message, found or made; and where its file was read, what was read.
     struct Message: ~Escapable {
@@ -46,11 +59,11 @@ struct DetailJob: Sendable {
         size: (Int) -> Int?,
         isEnough: (Int, borrowing DetailRecord) -> Bool,
         look: (Int, borrowing Message) -> Bool
-    ) -> (made: [(uid: UInt32, bytes: [UInt8])], read: Int) {
-        var made: [(uid: UInt32, bytes: [UInt8])] = []
+    ) -> (made: DetailBatch, read: Int) {
+        var made = DetailBatch()
         var read = 0
-        let found = Found(names, details)
-        let maker = DetailRecord.Maker()
+        var found = Found(names, details, reader)
+        defer { found.giveBack(reader) }
         for (offset, entry) in names.entries.enumerated() {
             let bytes = found.span(offset)
             let old = DetailRecord(bytes)
@@ -59,9 +72,9 @@ struct DetailJob: Sendable {
                 continue
             }
             let oldSize = old?.size
-            let hadStructure = old?.hasStructure == true
-            let isNew = old == nil
+            let oldDepth = old?.depth
             var goesOn = true
+            var isMade = false
             let isThere = reader.read(
                 entry,
                 of: names,
@@ -83,15 +96,21 @@ struct DetailJob: Sendable {
                     goesOn = look(offset, Message(record: nil, content: content))
                     return
                 }
-                let hasStructure = makes == .ofStructure && facts.isWhole
-                let bytes = maker.record(span, withStructure: hasStructure, size: size)
-                goesOn = look(offset, Message(record: DetailRecord(bytes.span), content: content))
-                // What is there already and tells more stays.
+                // What the record there told is told by the next one as well.
+                var depth = makes.depth.union(oldDepth ?? [])
+                if !facts.isWhole { depth.remove(.structure) }
+                let start = made.bytes.count
+                DetailRecord.append(span, depth, size: size, to: &made.bytes)
+                let bytes = made.bytes.bytes
+                let record = DetailRecord(bytes.span.extracting(start..<bytes.count))
+                let newDepth = record?.depth ?? []
+                goesOn = look(offset, Message(record: record, content: content))
                 let isBetter =
-                    isNew || hasStructure && !hadStructure
-                    || size != nil && oldSize == nil && hasStructure == hadStructure
-                if details != nil, isBetter { made.append((entry.uid, bytes)) }
+                    newDepth.isSuperset(of: oldDepth ?? [])
+                    && (newDepth != oldDepth || size != nil && oldSize == nil)
+                isMade = details != nil && isBetter
             }
+            if isMade { made.close(entry.uid) } else { made.drop() }
             if !isThere { goesOn = look(offset, Message(record: nil, content: nil)) }
             guard goesOn, read < budget else { break }
         }
@@ -103,11 +122,12 @@ struct DetailJob: Sendable {
         private var bytes: [UInt8] = []
         private var ranges: [Range<Int>] = []
 
-        init(_ names: NameList, _ details: (any DetailStore)?) {
+        init(_ names: NameList, _ details: (any DetailStore)?, _ reader: MessageReader) {
             guard let details else { return }
+            bytes = exchange(&reader.records, with: [])
+            bytes.removeAll(keepingCapacity: true)
             let uids = names.entries.map(\.uid)
             ranges = Array(repeating: 0..<0, count: uids.count)
-            bytes.reserveCapacity(uids.count * 2_048)
             var next = 0
             details.readDetails(uids) { uid, record in
                 while next < uids.count, uids[next] != uid { next += 1 }
@@ -116,6 +136,11 @@ struct DetailJob: Sendable {
                 bytes.append(copying: record)
                 ranges[next] = start..<bytes.count
             }
+        }
+
+        /// The room is used again.
+        mutating func giveBack(_ reader: MessageReader) {
+            reader.records = exchange(&bytes, with: [])
         }
 
         @_lifetime(borrow self)

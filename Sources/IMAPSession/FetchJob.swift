@@ -34,7 +34,7 @@ struct FetchedBatch: Sendable {
     var bytes: [UInt8] = []
     var messages: [Message] = []
     /// Records that were made, to be kept.
-    var made: [(uid: UInt32, bytes: [UInt8])] = []
+    var made = DetailBatch()
 
     struct Message: Sendable {
         /// Where its answer ends in `bytes`.

@@ -112,11 +112,13 @@ struct FetchPlan: Sendable {
         var records = DetailJob.Records.ofHeader
         for (item, _) in items {
             switch item {
-            case .envelope, .rfc822Header: break
-            case .bodyStructure, .body: records = .ofStructure
+            case .envelope: break
+            case .rfc822Header: records.formUnion(.ofWholeHeader)
+            case .bodyStructure, .body: records.formUnion(.ofStructure)
             case .bodySection(let section, partial: nil, _) where section.part.isEmpty:
                 switch section.kind {
-                case .header, .headerFields, .headerFieldsNot: break
+                case .header, .headerFieldsNot: records.formUnion(.ofWholeHeader)
+                case .headerFields: if !fieldsAreKept { records.formUnion(.ofWholeHeader) }
                 case .entire, .text, .mime: return .none
                 }
             default: return .none
@@ -165,7 +167,7 @@ struct FetchPlan: Sendable {
             switch item {
             case .envelope:
                 output.append("ENVELOPE ")
-                output.append(record.envelope(utf8: isUTF8))
+                record.appendEnvelope(utf8: isUTF8, to: &output)
             case .bodyStructure:
                 output.append("BODYSTRUCTURE ")
                 output.append(record.structure(utf8: isUTF8))

@@ -145,8 +145,7 @@ extension Session {
     ) -> Value? {
         let bytes = content.bytes
         let size = MessageText.crlfSize(of: bytes.span)
-        let maker = DetailRecord.Maker()
-        let made = maker.record(bytes.span, withStructure: false, size: size)
+        let made = DetailRecord.make(bytes.span, [], size: size)
         guard let record = DetailRecord(made.span) else { return nil }
         return body(index, record, .init(size: size, date: content.date.seconds))
     }

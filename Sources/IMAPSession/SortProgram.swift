@@ -50,12 +50,12 @@ struct SortProgram: Sendable {
             case .size:
                 guard let size = known.size ?? record.size else { return nil }
                 facts.size = size
-            case .subject: facts.texts.append(record.key(.subject).array)
-            case .from: facts.texts.append(record.key(.from).array)
-            case .to: facts.texts.append(record.key(.to).array)
-            case .cc: facts.texts.append(record.key(.cc).array)
-            case .displayFrom: facts.texts.append(record.key(.displayFrom).array)
-            case .displayTo: facts.texts.append(record.key(.displayTo).array)
+            case .subject: facts.texts.append(record.key(.subject))
+            case .from: facts.texts.append(record.key(.from))
+            case .to: facts.texts.append(record.key(.to))
+            case .cc: facts.texts.append(record.key(.cc))
+            case .displayFrom: facts.texts.append(record.key(.displayFrom))
+            case .displayTo: facts.texts.append(record.key(.displayTo))
             }
         }
         return facts
@@ -101,7 +101,7 @@ extension ThreadMessage {
             number: number,
             date: date,
             received: known.date ?? date,
-            subject: record.key(.subject).array,
+            subject: record.key(.subject),
             isReply: record.isReply,
             messageID: messageID,
             references: references

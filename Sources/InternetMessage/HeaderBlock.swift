@@ -53,27 +53,32 @@ package struct HeaderField {
         guard start < end, HeaderBlock.emptyLine(in: bytes, at: start) == nil else { return nil }
         var next = end
         var search = start
+        var firstLine = end
         while let feed = bytes.offset(of: .lf, in: search..<end) {
+            if search == start { firstLine = feed }
             search = feed &+ 1
             if search < end, bytes[search] == .space || bytes[search] == .tab { continue }
             next = search
             break
         }
-        self.init(in: bytes, lines: start..<next)
+        self.init(in: bytes, lines: start..<next, firstLine)
     }
 
     /// The field on these lines.
-    init(in bytes: Span<UInt8>, lines: Range<Int>) {
+    ///
+    /// - Parameter firstLine: where the first of them ends.
+    private init(in bytes: Span<UInt8>, lines: Range<Int>, _ firstLine: Int) {
         self.lines = lines
         var valueEnd = lines.upperBound
         if valueEnd > lines.lowerBound, bytes[valueEnd &- 1] == .lf {
             valueEnd &-= 1
             if valueEnd > lines.lowerBound, bytes[valueEnd &- 1] == .cr { valueEnd &-= 1 }
         }
-        let firstLine =
-            bytes.offset(of: .lf, in: lines.lowerBound..<valueEnd) ?? valueEnd
-        guard let colon = bytes.offset(of: UInt8(ascii: ":"), in: lines.lowerBound..<firstLine)
-        else {
+        // Names are short: looked for byte by byte.
+        let firstEnd = min(firstLine, valueEnd)
+        var colon = lines.lowerBound
+        while colon < firstEnd, bytes[colon] != UInt8(ascii: ":") { colon &+= 1 }
+        guard colon < firstEnd else {
             name = lines.lowerBound..<lines.lowerBound
             value = lines.lowerBound..<valueEnd
             return

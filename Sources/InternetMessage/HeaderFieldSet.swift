@@ -7,6 +7,8 @@ package struct HeaderFieldSet: Sendable, Equatable {
     private let text: [UInt8]
     /// Per name its length, and where it starts in `text`; ordered by length.
     private let names: [Name]
+    /// Where in `names` those of each length begin; of 63 or more: the first.
+    private let firsts: [Int]
     /// Bit n: there is a name of length n (63: of 63 or more).
     private let lengths: UInt64
 
@@ -26,6 +28,9 @@ package struct HeaderFieldSet: Sendable, Equatable {
         }
         self.text = text
         self.names = names
+        firsts = (0...63).map { length in
+            names.firstIndex { $0.count >= length } ?? names.count
+        }
         self.lengths = lengths
     }
 
@@ -37,7 +42,10 @@ package struct HeaderFieldSet: Sendable, Equatable {
     private func contains(_ range: Range<Int>, of bytes: Span<UInt8>) -> Bool {
         let count = range.count
         guard count > 0, lengths >> UInt64(min(count, 63)) & 1 != 0 else { return false }
-        for name in names {
+        var next = firsts[min(count, 63)]
+        while next < names.count {
+            let name = names[next]
+            next &+= 1
             guard name.count >= count else { continue }
             guard name.count == count else { return false }
             var index = 0

@@ -11,7 +11,7 @@ package protocol DetailStore: AnyObject, Sendable {
     /// Calls `body` with each record that is there, in the order of the UIDs. The bytes may be
     /// anything.
     func readDetails(_ uids: [UInt32], _ body: (UInt32, borrowing Span<UInt8>) -> Void)
-    func writeDetails(_ records: [(uid: UInt32, bytes: [UInt8])])
+    func writeDetails(_ batches: [DetailBatch])
     func removeDetails(_ uids: [UInt32])
 }
 
@@ -29,9 +29,28 @@ extension Mailbox {
     package var details: (any DetailStore)? { index }
 
     /// Keeps records that a job has made, when nobody waits.
-    package func keep(_ records: [(uid: UInt32, bytes: [UInt8])]) {
-        guard !records.isEmpty, let details else { return }
-        let kept = records
+    ///
+    /// They are written some at a time: a transaction costs as much as a dozen records.
+    package func keep(_ records: DetailBatch) {
+        guard !records.isEmpty, details != nil else { return }
+        let isFirst = keptDetails.isEmpty
+        keptDetails.append(records)
+        keptDetailBytes += records.bytes.count
+        if keptDetailBytes >= Limits.keptDetailBytesMax {
+            writeKeptDetails()
+        } else if isFirst {
+            EventLoop.schedule(at: .after(milliseconds: Limits.keepDetailsMilliseconds)) {
+                [weak self] in
+                self?.writeKeptDetails()
+            }
+        }
+    }
+
+    private func writeKeptDetails() {
+        guard !keptDetails.isEmpty, let details else { return }
+        let kept = keptDetails
+        keptDetails = []
+        keptDetailBytes = 0
         Task { [pool = context.pool] in await pool.run { details.writeDetails(kept) } }
     }
 

@@ -85,6 +85,12 @@ package enum Limits {
     /// a mailbox.
     static let newMailboxMilliseconds = [30, 300, 2_000]
 
+    /// Detail records that wait to be written together: some hundred messages' worth.
+    static let keptDetailBytesMax = 1 << 20
+
+    /// How long the first of them waits: a crash costs no more than reading their messages again.
+    static let keepDetailsMilliseconds = 50
+
     /// When the detail records of expunged messages are removed: nobody waits for that.
     static let forgetDetailsSeconds = 2
 }

@@ -54,6 +54,9 @@ package final class Mailbox {
 
     /// Messages that are gone and whose detail records are still there.
     var goneDetails: [UInt32] = []
+    /// Records that are not written yet.
+    var keptDetails: [DetailBatch] = []
+    var keptDetailBytes = 0
 
     let disk: MailboxDisk
     let context: StoreContext

@@ -7,7 +7,7 @@ package import Posix
 //
 //  A reader belongs to one job at a time and keeps its room, so that a message costs four system
 //  calls and no allocation. Where only the header is wanted, the file is read as far as the empty
-//  line that ends it, which is nearly always in the first 16 KB.
+//  line that ends it, which is nearly always in the first 4 KB.
 
 /// How much of a message is wanted.
 package enum MessageExtent: Sendable {
@@ -33,11 +33,13 @@ package final class MessageReader: @unchecked Sendable {
     private var count = 0
     private var isAtEnd = false
     private var inflated: [UInt8]?
+    /// Room for records of messages, which is used again as well.
+    package var records: [UInt8] = []
 
     /// Room that is kept for the next message.
     private static let keptBytesMax = 1 << 20
     /// What is read first of a file whose header is wanted.
-    private static let headerBytes = 16 << 10
+    private static let headerBytes = 4 << 10
 
     package init() {}
 

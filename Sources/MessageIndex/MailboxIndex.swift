@@ -40,6 +40,32 @@ package final class MailboxIndex: Sendable {
         }
     }
 
+    /// The same for records that lie behind one another.
+    package func writeDetails(_ batches: [DetailBatch]) {
+        do throws(IndexError) {
+            try index.write { transaction throws(IndexError) in
+                for batch in batches { try store(batch, transaction) }
+            }
+        } catch {
+            if error == .isFull { removeAll() }
+        }
+    }
+
+    private func store(
+        _ batch: DetailBatch,
+        _ transaction: borrowing IndexTransaction
+    ) throws(IndexError) {
+        let bytes = batch.bytes.bytes
+        var start = 0
+        for (uid, end) in batch.ends {
+            if end - start <= Limits.detailBytesMax {
+                let key = IndexKey(.detail, mailbox: number, uid)
+                try transaction.write(key, bytes.span.extracting(start..<end))
+            }
+            start = end
+        }
+    }
+
     private func store(_ records: [(uid: UInt32, bytes: [UInt8])]) throws(IndexError) {
         try index.write { transaction throws(IndexError) in
             for record in records where record.bytes.count <= Limits.detailBytesMax {
