@@ -159,7 +159,7 @@ package enum ResponseCode: Hashable, Sendable {
         case .notificationOverflow: output.append("NOTIFICATIONOVERFLOW")
         case .badEvent:
             output.append("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName")
-            output.append(" SubscriptionChange)")
+            output.append(" SubscriptionChange MailboxMetadataChange ServerMetadataChange)")
         case .inProgress(let tag, let done, let goal):
             output.append("INPROGRESS (")
             // RFC 9585 §4: a bracket in the tag would end the code.
