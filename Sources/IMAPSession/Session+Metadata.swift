@@ -41,7 +41,9 @@ extension Session {
         }
         let change = try await checkedUse(path, use)
         do throws(StoreError) {
-            if !entries.isEmpty { try await store.setAnnotations(of: path, entries, by: annotationChanges) }
+            if !entries.isEmpty {
+                try await store.setAnnotations(of: path, entries, by: annotationChanges)
+            }
         } catch {
             throw Self.failure(error)
         }
