@@ -135,6 +135,22 @@ package final class MailStore {
         }
     }
 
+    /// Looks at the mailboxes that exist and at those that are subscribed, in one job.
+    package func survey<Success: Sendable>(
+        _ body: @escaping @Sendable (MailboxTree, Subscriptions) -> Success
+    ) async throws(StoreError) -> Success {
+        let root = root
+        do throws(MaildirError) {
+            return try await context.pool.run { () throws(MaildirError) in
+                let tree = try system { () throws(SystemError) in try MailboxTree(root: root) }
+                return body(tree, try Subscriptions.load(root: root))
+            }
+        } catch {
+            context.logFailure(error, root)
+            throw StoreError(error)
+        }
+    }
+
     /// The mailboxes that exist when no change of this process is half done: renaming a mailbox
     /// with others below it takes several steps.
     package func settledTree() async throws(StoreError) -> MailboxTree {
