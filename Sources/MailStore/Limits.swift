@@ -91,6 +91,11 @@ package enum Limits {
     /// How long the first of them waits: a crash costs no more than reading their messages again.
     static let keepDetailsMilliseconds = 50
 
+    /// Of how many messages, and of which size, a command has the files read on the loop where they are in
+    /// the page cache: some hundred microseconds at most.
+    static let loopMessagesMax = 4
+    static let loopMessageBytesMax = 64 << 10
+
     /// When the detail records of expunged messages are removed: nobody waits for that.
     static let forgetDetailsSeconds = 2
 }

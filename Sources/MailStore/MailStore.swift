@@ -63,7 +63,9 @@ package final class MailStore {
     private let subscribing = Turnstile()
     let stateChanges = Turnstile()
     let annotationChanges = Turnstile()
-    /// Told which entries of which mailbox (nil: of the server) a session has changed.
+    /// How long SETACL waits for another program's lock; tests wait for less.
+    var aclLockSeconds = 30
+    /// Told which entries of which mailbox (nil: of the server) another session has changed.
     package var annotationObservers: [ObjectIdentifier: (MailboxPath?, [[UInt8]]) -> Void] = [:]
     /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
     package let firstLogin = Turnstile()
@@ -129,6 +131,22 @@ package final class MailStore {
             }
         } catch {
             context.logFailure(.system(error), root)
+            throw StoreError(error)
+        }
+    }
+
+    /// Looks at the mailboxes that exist and at those that are subscribed, in one job.
+    package func survey<Success: Sendable>(
+        _ body: @escaping @Sendable (MailboxTree, Subscriptions) -> Success
+    ) async throws(StoreError) -> Success {
+        let root = root
+        do throws(MaildirError) {
+            return try await context.pool.run { () throws(MaildirError) in
+                let tree = try system { () throws(SystemError) in try MailboxTree(root: root) }
+                return body(tree, try Subscriptions.load(root: root))
+            }
+        } catch {
+            context.logFailure(error, root)
             throw StoreError(error)
         }
     }

@@ -76,20 +76,21 @@ package final class Directory: Sendable {
     }
 
     /// The same for a name with a NUL behind it, which must be its only one, without a copy of it.
+    ///
+    /// - Parameter mayWait: whether it may wait for a disk; EAGAIN where it would have to and must not.
     package func openFollowingLinks(
         terminated name: Span<UInt8>,
-        _ flags: CInt
+        _ flags: CInt,
+        mayWait: Bool = true
     ) throws(SystemError) -> OwnedDescriptor {
         try Faults.check("openat")
         precondition(name.count > 0 && name[name.count - 1] == 0, "a name without its NUL")
         let result = unsafe name.withUnsafeBytes { bytes -> CInt in
             guard let start = bytes.baseAddress else { return -1 }
-            return unsafe martlet_openat(
-                descriptor,
-                start.assumingMemoryBound(to: CChar.self),
-                flags | O_CLOEXEC,
-                0
-            )
+            let cName = unsafe start.assumingMemoryBound(to: CChar.self)
+            return mayWait
+                ? unsafe martlet_openat(descriptor, cName, flags | O_CLOEXEC, 0)
+                : unsafe martlet_open_cached(descriptor, cName, flags | O_CLOEXEC)
         }
         guard result >= 0 else {
             throw SystemError("openat", path: child(name.extracting(droppingLast: 1).array))

@@ -110,8 +110,9 @@ private final class Workers: @unchecked Sendable {
         jobs.append(job)
         let mustStart = idle < jobs.count - head && started < threadCount
         if mustStart { started += 1 }
-        unsafe pthread_cond_signal(arrived)
         unsafe pthread_mutex_unlock(lock)
+        // Not before: who wakes would wait for the lock at once.
+        unsafe pthread_cond_signal(arrived)
         guard mustStart else { return }
         let argument = unsafe Unmanaged.passRetained(self).toOpaque()
         let error = unsafe martlet_start_thread(poolThreadMain, argument, Self.stackSize)

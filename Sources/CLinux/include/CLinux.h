@@ -46,6 +46,11 @@ int martlet_socketpair(int sequenced_packets, int fds[2]);
 
 /// openat with its optional argument, which Swift cannot pass to a variadic function.
 int martlet_openat(int directory, const char *name, int flags, unsigned mode);
+/// openat for what the kernel has in memory; -1 with EAGAIN where it would have to look at a disk, or cannot
+/// tell.
+int martlet_open_cached(int directory, const char *name, int flags);
+/// pread of what is in the page cache; -1 with EAGAIN where nothing at the offset is, or it cannot be told.
+ssize_t martlet_read_cached(int fd, void *buffer, size_t size, off_t offset);
 /// Takes a read lease and gives it back. 0, or -1 with EAGAIN while somebody writes the file.
 int martlet_try_read_lease(int fd);
 /// Starts writing back what is dirty of a file, and does not wait.
@@ -68,6 +73,8 @@ int martlet_signalfd_read(int fd);
 /// Gives back what is not in use now: free heap pages, and the pages of code and constants that are
 /// mapped from files. What is needed again comes back from the page cache.
 void martlet_release_memory(void);
+// Has all threads allocate from one arena. Called before the first thread starts.
+void martlet_share_memory(void);
 
 /// Starts a detached thread with all signals blocked and a small stack.
 int martlet_start_thread(void (*body)(void *), void *argument, size_t stack_size);
