@@ -287,7 +287,7 @@ extension DetailRecord {
             excluding: isWhole,
             to: &output
         )
-        writer.close(.header, &output)
+        writer.close(.header, output)
         let isExact = message.offset(of: 0, in: 0..<end) == nil
         if isExact { flags.insert(.headerIsExact) }
         if depth.contains(.structure) || !isExact {
@@ -309,14 +309,14 @@ extension DetailRecord {
     ) {
         let start = output.count
         Envelope.write(message, header: 0..<end, utf8: false, to: &output)
-        writer.close(.envelope, &output)
+        writer.close(.envelope, output)
         // Only what has 8-bit bytes can differ.
         if !message.isASCII(in: 0..<end) {
             var other = ByteBuffer()
             Envelope.write(message, header: 0..<end, utf8: true, to: &other)
             if other.bytes[...] != output.bytes[start...] { output.append(other.bytes) }
         }
-        writer.close(.envelopeUTF8, &output)
+        writer.close(.envelopeUTF8, output)
     }
 
     private static func appendStructure(
@@ -327,7 +327,7 @@ extension DetailRecord {
         let structure = MessageStructure.parse(message)
         let start = output.count
         let cuts = BodyStructure.writeExtended(structure, of: message, utf8: false, to: &output)
-        writer.close(.structure, &output)
+        writer.close(.structure, output)
         var otherCuts: [Range<Int>] = []
         if structure.parts.contains(where: { !message.isASCII(in: $0.header.bounds) }) {
             var other = ByteBuffer()
@@ -337,13 +337,13 @@ extension DetailRecord {
                 otherCuts = cuts
             }
         }
-        writer.close(.structureUTF8, &output)
+        writer.close(.structureUTF8, output)
         for (section, cuts) in [(Section.extensions, cuts), (.extensionsUTF8, otherCuts)] {
             for cut in cuts {
                 output.append(little: UInt64(UInt32(clamping: cut.lowerBound)), 4)
                 output.append(little: UInt64(UInt32(clamping: cut.upperBound)), 4)
             }
-            writer.close(section, &output)
+            writer.close(section, output)
         }
     }
 

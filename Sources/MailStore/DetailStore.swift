@@ -1,3 +1,4 @@
+import Bytes
 package import MessageIndex
 import Posix
 
@@ -21,6 +22,10 @@ extension MailboxIndex: DetailStore {
         _ body: (UInt32, borrowing Span<UInt8>) -> Void
     ) {
         readDetails(uids[...], body)
+    }
+
+    package func writeDetails(_ batches: [DetailBatch]) {
+        writeDetails(batches.map { ($0.bytes.bytes, $0.ends) })
     }
 }
 

@@ -41,7 +41,7 @@ package final class MailboxIndex: Sendable {
     }
 
     /// The same for records that lie behind one another.
-    package func writeDetails(_ batches: [DetailBatch]) {
+    package func writeDetails(_ batches: [(bytes: [UInt8], ends: [(uid: UInt32, end: Int)])]) {
         do throws(IndexError) {
             try index.write { transaction throws(IndexError) in
                 for batch in batches { try store(batch, transaction) }
@@ -52,10 +52,10 @@ package final class MailboxIndex: Sendable {
     }
 
     private func store(
-        _ batch: DetailBatch,
+        _ batch: (bytes: [UInt8], ends: [(uid: UInt32, end: Int)]),
         _ transaction: borrowing IndexTransaction
     ) throws(IndexError) {
-        let bytes = batch.bytes.bytes
+        let bytes = batch.bytes
         var start = 0
         for (uid, end) in batch.ends {
             if end - start <= Limits.detailBytesMax {
