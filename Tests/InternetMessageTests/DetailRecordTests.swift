@@ -4,7 +4,10 @@ import Testing
 
 @Suite("detail records")
 struct DetailRecordTests {
-    private static func made(_ message: [UInt8], _ depth: DetailRecord.Depth = [.wholeHeader, .structure]) -> [UInt8] {
+    private static func made(
+        _ message: [UInt8],
+        _ depth: DetailRecord.Depth = [.wholeHeader, .structure]
+    ) -> [UInt8] {
         let span = message.span
         return DetailRecord.make(span, depth, size: MessageText.crlfSize(of: span))
     }
