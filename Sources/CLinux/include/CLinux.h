@@ -47,6 +47,11 @@ int martlet_socketpair(int sequenced_packets, int fds[2]);
 
 /// openat with its optional argument, which Swift cannot pass to a variadic function.
 int martlet_openat(int directory, const char *name, int flags, unsigned mode);
+/// openat for what the kernel has in memory; -1 with EAGAIN where it would have to look at a disk, or cannot
+/// tell.
+int martlet_open_cached(int directory, const char *name, int flags);
+/// pread of what is in the page cache; -1 with EAGAIN where nothing at the offset is, or it cannot be told.
+ssize_t martlet_read_cached(int fd, void *buffer, size_t size, off_t offset);
 /// Takes a read lease and gives it back. 0, or -1 with EAGAIN while somebody writes the file.
 int martlet_try_read_lease(int fd);
 /// Starts writing back what is dirty of a file, and does not wait.
