@@ -63,7 +63,9 @@ package final class MailStore {
     private let subscribing = Turnstile()
     let stateChanges = Turnstile()
     let annotationChanges = Turnstile()
-    /// Told which entries of which mailbox (nil: of the server) a session has changed.
+    /// How long SETACL waits for another program's lock; tests wait for less.
+    var aclLockSeconds = 30
+    /// Told which entries of which mailbox (nil: of the server) another session has changed.
     package var annotationObservers: [ObjectIdentifier: (MailboxPath?, [[UInt8]]) -> Void] = [:]
     /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
     package let firstLogin = Turnstile()

@@ -46,6 +46,8 @@ package final class MailboxDisk: @unchecked Sendable {
     var keywordsFile = KeywordsFile()
     let root: Directory
     private var lockFile: LockFile?
+    /// What sessions know, while a job runs.
+    var rows: Rows?
 
     static let expungedPrefix = [UInt8]("martlet-expunged.")
 
