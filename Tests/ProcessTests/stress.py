@@ -251,6 +251,7 @@ class Session:
             self.has_vanished = True
         if self.is_rev2:
             self.command("ENABLE IMAP4rev2")
+        self.fetched_uids = {}
         self.told_status = {}   # what NOTIFY told of mailboxes
         self.asks_status = None
         self.notifies = self.index % 5 == 2
@@ -509,11 +510,12 @@ class Session:
 
     def select(self, mailbox=None, read_only=False):
         mailbox = mailbox or self.random.choice(MAILBOXES)
-        self.messages = []
-        previous, self.mailbox = self.mailbox, None
+        previous = self.mailbox
         self.status = {}
         # What comes behind CLOSED is of the new mailbox.
-        self.mailbox = mailbox
+        if previous is None:
+            self.messages = []
+            self.mailbox = mailbox
         self.tag += 1
         tag = "t%d" % self.tag
         text = "%s %s" % ("EXAMINE" if read_only else "SELECT", mailbox)
@@ -527,6 +529,7 @@ class Session:
             if pieces[0].startswith(b"* OK [CLOSED]"):
                 seen_closed = True
                 self.messages = []
+                self.mailbox = mailbox
                 continue
             if pieces[0].startswith(b"* "):
                 self.untagged(pieces, True, tag, text.split(" "))
@@ -975,7 +978,11 @@ class UIDOnlySession(Session):
         number = 1 + self.known().index(uid)
         self.fetch(number, ["UID", str(uid)] + items, words)
         # By UID: numbers move.
-        self.fetched[uid] = self.fetched.pop(number)
+        self.fetched_uids[uid] = self.fetched.pop(number)
+
+    def finish(self, tag, text, may_fail):
+        self.fetched_uids = {}
+        return super().finish(tag, text, may_fail)
 
     def vanished(self, uids, is_forbidden):
         for uid in uids:
@@ -989,9 +996,9 @@ class UIDOnlySession(Session):
 
     def fetch_all(self):
         self.command("UID FETCH 1:* FLAGS", ["EXPUNGEISSUED"])
-        self.fetched = {number: self.fetched.get(message.uid)
+        self.fetched = {number: self.fetched_uids[message.uid]
                         for number, message in enumerate(self.messages, 1)
-                        if message.uid in self.fetched}
+                        if message.uid in self.fetched_uids}
 
     def fetch_uids(self):
         self.command("UID FETCH 1:* RFC822.SIZE", ["EXPUNGEISSUED"])
