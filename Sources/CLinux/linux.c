@@ -220,6 +220,10 @@ static int release_segments(struct dl_phdr_info *object, size_t size, void *unus
     return 0;
 }
 
+// A thread of a pool takes its memory from where all do: an arena of its own would keep some of it for
+// good, and jobs allocate little beside what they read.
+void martlet_share_memory(void) { mallopt(M_ARENA_MAX, 1); }
+
 void martlet_release_memory(void) {
     malloc_trim(0);
     dl_iterate_phdr(release_segments, NULL);

@@ -242,6 +242,7 @@ package final class Mailbox {
         var retries = 0
         while true {
             let attempt: Attempt<Success>
+            disk.rows = .init(uidValidity: uidValidity, uidNext: uidNext, uids: table.uids)
             do throws(MaildirError) {
                 attempt = try await context.pool.run(.syncing) { () throws(MaildirError) in
                     StagedMessage.makeDurable(messages)
@@ -280,6 +281,7 @@ package final class Mailbox {
         _ disk: MailboxDisk,
         _ owner: DotLock.Owner
     ) throws(MaildirError) -> Attempt<Success> {
+        defer { disk.rest() }
         let outcome: DotLock.Outcome
         do throws(SystemError) {
             outcome = try DotLock.tryAcquire(UIDListFile.name, in: disk.directory, as: owner)

@@ -45,6 +45,8 @@ package final class MailboxDisk: @unchecked Sendable {
     var uidList = UIDListFile()
     var keywordsFile = KeywordsFile()
     let root: Directory
+    /// What sessions know, while a job runs.
+    var rows: Rows?
 
     static let expungedPrefix = [UInt8]("martlet-expunged.")
 

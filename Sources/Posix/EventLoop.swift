@@ -39,6 +39,7 @@ package actor EventLoop {
     ) -> Never {
         // A peer that is gone shows as an error of the write (OpenSSL and standard error use write()).
         signal(SIGPIPE, SIG_IGN)
+        martlet_share_memory()
         // A continuation that is resumed goes through the global executor before it comes back to
         // its actor. Here that is this loop too, so no thread is ever started.
         unsafe martlet_take_global_jobs { job in
