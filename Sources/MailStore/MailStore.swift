@@ -188,37 +188,6 @@ package final class MailStore {
         return mailbox
     }
 
-    /// Whether the path still leads to the directories that are open: they may have been replaced,
-    /// or another filesystem mounted.
-    private func isInPlace(_ mailbox: Mailbox) async -> Bool {
-        let root = root
-        let disk = mailbox.disk
-        let isInbox = mailbox.path.isInbox
-        let name =
-            disk.directory.path.split(separator: UInt8(ascii: "/")).last.map(Array.init) ?? []
-        let (isInPlace, acl) = await context.pool.run { () -> (Bool, FileFingerprint?) in
-            do throws(SystemError) {
-                if !isInbox {
-                    let there = try root.statusFollowingLinks(name)
-                    guard there.identity == (try disk.directory.status()).identity else {
-                        return (false, nil)
-                    }
-                }
-                for (name, open) in [([UInt8]("cur"), disk.cur), ([UInt8]("new"), disk.new)] {
-                    let there = try disk.directory.status(name)
-                    guard there.identity == (try open.status()).identity else {
-                        return (false, nil)
-                    }
-                }
-                return (true, ACLFile.fingerprint(disk.directory))
-            } catch {
-                return (false, nil)
-            }
-        }
-        if isInPlace, acl != mailbox.aclFingerprint { await mailbox.loadRights() }
-        return isInPlace
-    }
-
     private func openDisk(_ path: MailboxPath) async throws(StoreError) -> MailboxDisk {
         let root = root
         let names = context.names

@@ -139,6 +139,25 @@ package final class Directory: Sendable {
         try status(name, flags: 0)
     }
 
+    /// The status of a name, or of what it leads to, as far as the kernel has it in memory; EAGAIN
+    /// where it would have to look at a disk.
+    package func statusInMemory(
+        _ name: [UInt8],
+        followingLinks: Bool = false
+    ) throws(SystemError) -> FileStatus {
+        // O_PATH: neither needs the file to be readable, nor opens a device.
+        let path: CInt = 0o10_000_000
+        let result = unsafe try withPath(name) { cName throws(SystemError) in
+            unsafe martlet_open_cached(
+                descriptor,
+                cName,
+                path | O_CLOEXEC | (followingLinks ? 0 : O_NOFOLLOW)
+            )
+        }
+        guard result >= 0 else { throw SystemError("openat2", path: child(name)) }
+        return try OwnedDescriptor(result).status()
+    }
+
     /// The status of the directory itself.
     package func status() throws(SystemError) -> FileStatus {
         var raw = stat()
