@@ -97,7 +97,7 @@ extension Session {
             (index, ghost) = appendSummaries(index..<end, plan, view)
             if let ghost {
                 if view.mailbox.table.row(of: ghost) != nil {
-                    try await fetchSingly(index, plan, view, &state)
+                    try await fetchUnknown(index, plan, view, &state)
                 } else {
                     try await fetchGhost(index, ghost, plan, view, &state)
                 }
@@ -132,6 +132,29 @@ extension Session {
             if buffer.count >= Limits.outputBytesMax { return (index + 1, nil) }
         }
         return (range.upperBound, nil)
+    }
+
+    /// A message whose size or date was not found. One that is there and cannot be read is told all
+    /// the same, with a size of 0: a client that lists the mailbox must not fail on it.
+    private func fetchUnknown(
+        _ index: Int,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        let uid = view.uids[index]
+        let content: MessageContent
+        do throws(StoreError) { content = try await view.mailbox.read(uid) } catch {
+            var writer = SummaryWriter(plan, view)
+            guard error != .messageGone, let row = writer.row(of: uid) else {
+                state.failure = state.failure ?? CommandFailure(error)
+                return
+            }
+            _ = writer.append(index, uid, row, to: &output)
+            output.append(")\r\n")
+            return
+        }
+        try await append(plan.render(content), index, false, plan, view, &state)
     }
 
     /// A message that a sibling session expunged and that this one still numbers.
