@@ -103,10 +103,25 @@ package final class Inotify {
         _ directories: Bool,
         _ handler: @escaping @EventLoop (FileEvent.Kind, Span<UInt8>, Bool) -> Void
     ) throws(SystemError) -> WatchID {
-        let mask =
-            martlet_in_create | martlet_in_moved_to | martlet_in_moved_from | martlet_in_delete
-            | martlet_in_close_write | martlet_in_delete_self | martlet_in_move_self
+        let result = try ask(directory, Self.everything)
+        lastNumber += 1
+        handlers[result, default: []].append(
+            Handler(number: lastNumber, wantsDirectories: directories, handle: handler)
+        )
+        return WatchID(value: result, number: lastNumber)
+    }
+
+    private static var quietKinds: UInt32 {
+        martlet_in_close_write | martlet_in_create | martlet_in_delete_self | martlet_in_move_self
             | martlet_in_onlydir
+    }
+
+    private static var everything: UInt32 {
+        quietKinds | martlet_in_moved_to | martlet_in_moved_from | martlet_in_delete
+    }
+
+    /// Has the kernel tell of these events in the directory. Returns its watch descriptor.
+    private func ask(_ directory: Directory, _ mask: UInt32) throws(SystemError) -> CInt {
         // By descriptor: the very directory that the store has open, whatever its path is now.
         let path = Array("/proc/self/fd/\(directory.descriptor)".utf8)
         guard !isStopped else { throw SystemError("inotify_add_watch", EBADF) }
@@ -114,11 +129,21 @@ package final class Inotify {
             unsafe martlet_inotify_add(descriptor, name, mask)
         }
         guard result >= 0 else { throw SystemError("inotify_add_watch", path: directory.path) }
-        lastNumber += 1
-        handlers[result, default: []].append(
-            Handler(number: lastNumber, wantsDirectories: directories, handle: handler)
-        )
-        return WatchID(value: result, number: lastNumber)
+        return result
+    }
+
+    /// Has the kernel tell no renames and removals in a watched directory until `unmute`: each of
+    /// thousands of our own would be queued, copied and read. Whoever does that looks at the directory
+    /// after `unmute`. False where another watch wants them.
+    package func mute(_ id: WatchID, _ directory: Directory) -> Bool {
+        guard !isStopped, handlers[id.value]?.count == 1 else { return false }
+        return (try? ask(directory, Self.quietKinds)) == id.value
+    }
+
+    /// Fails where the directory cannot be watched any more.
+    package func unmute(_ id: WatchID, _ directory: Directory) throws(SystemError) {
+        guard !isStopped, handlers[id.value] != nil else { return }
+        _ = try ask(directory, Self.everything)
     }
 
     package func remove(_ id: WatchID) {
