@@ -242,6 +242,7 @@ package final class Mailbox {
         var retries = 0
         while true {
             let attempt: Attempt<Success>
+            disk.rows = .init(uidValidity: uidValidity, uidNext: uidNext, uids: table.uids)
             do throws(MaildirError) {
                 attempt = try await context.pool.run(.syncing) { () throws(MaildirError) in
                     StagedMessage.makeDurable(messages)
@@ -280,9 +281,15 @@ package final class Mailbox {
         _ disk: MailboxDisk,
         _ owner: DotLock.Owner
     ) throws(MaildirError) -> Attempt<Success> {
+        defer { disk.rest() }
         let outcome: DotLock.Outcome
         do throws(SystemError) {
-            outcome = try DotLock.tryAcquire(UIDListFile.name, in: disk.directory, as: owner)
+            outcome = try DotLock.tryAcquire(
+                UIDListFile.name,
+                in: disk.directory,
+                as: owner,
+                using: disk.lockFile(of: owner)
+            )
         } catch {
             guard let unlocked else { throw .system(error) }
             return .done(try unlocked(disk, .system(error)))

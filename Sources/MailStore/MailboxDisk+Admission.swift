@@ -66,8 +66,9 @@ extension MailboxDisk {
     func admit(_ request: AdmissionRequest, _ lock: DotLock) throws(MaildirError) -> AdmissionResult
     {
         var result = AdmissionResult()
-        let knownCount = uidList.list?.recordCount
-        let refresh = try uidList.refresh(in: directory)
+        // What has no row has no record either, but for those that others brought since: a list at rest
+        // will do.
+        let refresh = try uidList.refresh(in: directory, isWhole: false)
         guard let header = uidList.list?.header, header.uidValidity == request.uidValidity,
             header.guid != nil
         else { return result }
@@ -75,7 +76,7 @@ extension MailboxDisk {
 
         try admitFound(request, &result)
         result.needsScan =
-            result.needsScan || hasForeign(refresh, knownCount, among: result.found)
+            result.needsScan || hasForeign(refresh, among: result.found)
         try countingAdmitted(&result) { (result) throws(MaildirError) in
             try admitGroups(request, &result, lock)
         }
@@ -91,14 +92,13 @@ extension MailboxDisk {
     /// Whether the list has records that are new to us and name none of these messages.
     private func hasForeign(
         _ refresh: UIDListFile.Refresh,
-        _ knownCount: Int?,
         among found: [Admitted]
     ) -> Bool {
         switch refresh {
         case .unchanged: return false
         case .replaced, .missing: return true
         case .grown(let growth):
-            guard growth.superseded.isEmpty, growth.firstIndex == knownCount else { return true }
+            guard growth.superseded.isEmpty else { return true }
             let uids = Set(found.map(\.message.uid))
             return (growth.firstIndex..<list.recordCount).contains { record in
                 list.isLive(record) && !uids.contains(list.uid(record))

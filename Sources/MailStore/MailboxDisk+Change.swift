@@ -149,6 +149,7 @@ extension MailboxDisk {
     ) -> [Result<[UInt8]?, StoreError>] {
         let end = Instant.now.adding(milliseconds: Limits.lockBatchMillisecondsMax)
         var results: [Result<[UInt8]?, StoreError>] = []
+        var removed: Set<UInt32> = []
         var present: [[UInt8]: FileLocation]?
         var freed = QuotaFile.Amount()
         let isCounted = quota.isKept(in: root)
@@ -157,23 +158,16 @@ extension MailboxDisk {
         for removal in removals.prefix(Limits.lockBatchMax) {
             if !results.isEmpty, Instant.now > end { break }
             results.append(remove(removal, &present, isCounted: isCounted, &freed))
-            if case .success = results[results.count - 1],
-                let record = uidList.list?.index(of: removal.base.span)
-            {
-                uidList.list?.remove(record)
+            if case .success = results[results.count - 1] {
+                uidList.list?.noteRemoved(removal.base.span)
+                removed.insert(removal.uid)
             }
         }
         // A record without a file does no harm: mail can be removed from a full disk.
-        do throws(MaildirError) { try compactList(lock) } catch {
+        do throws(MaildirError) { try compactList(without: removed, lock) } catch {
             Log.warning("event=uidlist-not-compacted error=\"\(error)\"")
         }
         return results
-    }
-
-    private func compactList(_ lock: DotLock) throws(MaildirError) {
-        guard uidList.list?.needsRewrite == true else { return }
-        _ = try uidList.refresh(in: directory)
-        if uidList.isCommitDue { try uidList.commit(lock) }
     }
 
     private func remove(

@@ -21,7 +21,7 @@ extension UIDList {
         let uid = nextUID
         var line = ByteBuffer(capacity: 16 + keys.count + baseName.count)
         Self.writeRecord(uid, keys[...], baseName, to: &line)
-        guard arena.count + line.count <= Limits.uidListBytesMax else {
+        guard omitted.bytes + arena.count + line.count <= Limits.uidListBytesMax else {
             throw UIDListError.tooLarge
         }
         arena.append(contentsOf: line.bytes)
@@ -58,7 +58,7 @@ extension UIDList {
     package var needsRewrite: Bool {
         version != 3 || !damage.isEmpty || hasPartialLine || header.guid == nil
             || fileHeader != header || nextUID != writtenNextUID
-            || (liveCount < records.count && liveCount * 4 <= records.count * 3)
+            || (liveCount < recordCount && liveCount * 4 <= recordCount * 3)
     }
 
     /// What the file tells of UIDNEXT once the pending records are in it.
@@ -79,11 +79,12 @@ extension UIDList {
     package var hasPending: Bool { syncedCount < arena.count }
 
     /// How many bytes of the file this list has taken in.
-    package var fileBytes: Int { syncedCount }
+    package var fileBytes: Int { omitted.bytes + syncedCount }
 
     /// The first line, as it is in the file.
     package var headerBytes: ArraySlice<UInt8> {
-        arena[..<(arena.span.firstIndex(of: .lf).map { $0 + 1 } ?? 0)]
+        if !isWhole { return omitted.headerBytes[...] }
+        return arena[..<(arena.span.firstIndex(of: .lf).map { $0 + 1 } ?? 0)]
     }
 
     /// What the list has of the end of the file, at most that many bytes.
@@ -101,6 +102,7 @@ extension UIDList {
     /// The list as a rewrite leaves it: no dead records, no damage, version 3. Its `arena` is the new
     /// file. Indexes change, UIDs do not.
     package func compacted() -> UIDList {
+        precondition(isWhole, "only a whole list is written anew")
         var new = self
         new.version = 3
         new.damage = Damage()

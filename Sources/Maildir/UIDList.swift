@@ -25,7 +25,8 @@ import Bytes
 //  ascend, the longest ascending run of records stays. Only without a UIDVALIDITY is all lost.
 //
 //  In memory the list *is* the file: `arena` holds its bytes, and a record is 12 bytes that point into
-//  them. 100,000 records: 7 MB, as the file, + 1.2 MB + 2 MB of hash table, four allocations.
+//  them. 100,000 records: 7 MB, as the file, + 1.2 MB + 2 MB of hash table, four allocations. Between
+//  jobs only its end is kept (`UIDList+Rest`).
 
 /// The UIDs of one mailbox, as its uidlist tells them.
 package struct UIDList: Sendable {
@@ -56,6 +57,9 @@ package struct UIDList: Sendable {
 
     var records: [Record]
     var table: NameTable
+
+    /// What of the file is not held, where the list is at rest.
+    var omitted = Omitted()
 
     /// Records that still name a message.
     package internal(set) var liveCount: Int
@@ -183,7 +187,7 @@ extension UIDList {
     ///
     /// A trailing partial line is left for the next time; `hasPartialLine` tells.
     package mutating func extend(with tail: [UInt8]) throws(UIDListError) -> Growth? {
-        guard version == 3, syncedCount == arena.count else { return nil }
+        guard version == 3, syncedCount == arena.count, isWhole else { return nil }
         guard arena.count + tail.count <= Limits.uidListBytesMax else {
             throw UIDListError.tooLarge
         }
@@ -223,8 +227,11 @@ extension UIDList {
 
 extension UIDList {
     /// How many records there are, dead ones among them. Their indexes run from 0 to this, ascending
-    /// by UID, and stay until `compacted()`.
-    package var recordCount: Int { records.count }
+    /// by UID, and stay until `compacted()`; of a list at rest there are none.
+    package var recordCount: Int { omitted.recordCount + records.count }
+
+    /// The UID of the last record; 0 without one.
+    var lastUID: UInt32 { records.last?.uid ?? omitted.lastUID }
 
     package func isLive(_ index: Int) -> Bool { records[index].isLive }
     package func uid(_ index: Int) -> UInt32 { records[index].uid }

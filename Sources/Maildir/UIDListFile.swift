@@ -39,7 +39,8 @@ package import Posix
 
 /// One mailbox's `dovecot-uidlist`, as last read or written.
 ///
-/// A value: a job takes it, changes it on its thread and gives it back.
+/// A value: a job takes it, changes it on its thread and gives it back. Between jobs it is at rest
+/// (`rest`): of a long list only its end is kept.
 package struct UIDListFile: Sendable {
     /// Nil before the first read, and where there is no file.
     package var list: UIDList?
@@ -78,7 +79,13 @@ package struct UIDListFile: Sendable {
     ///
     /// Changes that were not committed are dropped wherever the file is read again; whoever holds the
     /// lock refreshes before changing anything.
-    package mutating func refresh(in directory: Directory) throws(MaildirError) -> Refresh {
+    ///
+    /// - Parameter isWhole: whether the records are needed. Without, a file that is as it was is left
+    ///   unread where the list is at rest: then it can be appended to.
+    package mutating func refresh(
+        in directory: Directory,
+        isWhole: Bool = true
+    ) throws(MaildirError) -> Refresh {
         let descriptor = try ifThere { () throws(SystemError) in
             // Not blocking: a FIFO of that name must not stop the process.
             try directory.open(Self.name, O_RDONLY | O_NONBLOCK)
@@ -90,14 +97,34 @@ package struct UIDListFile: Sendable {
         }
         let now = FileFingerprint(status)
         if let seen, seen.identity == now.identity, let list, !list.hasUncommitted {
-            if seen == now { return .unchanged }
-            if now.size > seen.size, let growth = try readTail(file, now) {
+            let isEnough = list.isWhole || !isWhole && !mustRewrite && !list.needsRewrite
+            if seen == now, isEnough { return .unchanged }
+            if list.isWhole, now.size > seen.size, let growth = try readTail(file, now) {
                 keepNextUID()
                 return .grown(growth)
             }
         }
         let age = WallTime.now.seconds - status.changed.seconds
         return try readWhole(file, now, isOld: age > Self.writtenBackSeconds)
+    }
+
+    /// Keeps only the end of the list, where nothing is under way.
+    package mutating func rest() {
+        guard seen != nil, isSynced, !mustRewrite, doubtfulFrom == nil,
+            list.map({ !$0.isChanged && !$0.needsRewrite }) == true
+        else { return }
+        list?.rest()
+    }
+
+    /// Takes a list at rest for what the file holds, whose state was this.
+    package mutating func adopt(_ resting: UIDList, _ state: FileFingerprint, uidNext: UInt32) {
+        precondition(!resting.isWhole, "a whole list is read under `refresh`")
+        list = resting
+        list?.raiseNextUID(to: uidNext)
+        seen = state
+        known = (resting.header.uidValidity, max(resting.nextUID, uidNext))
+        isNameDurable = false
+        isSynced = WallTime.now.seconds - state.changed.seconds > Self.writtenBackSeconds
     }
 
     /// An older file put back in place, as by a restore, must not bring back UIDs that are given out.
@@ -157,6 +184,8 @@ package struct UIDListFile: Sendable {
         _ now: FileFingerprint,
         isOld: Bool
     ) throws(MaildirError) -> Refresh {
+        let resting = list.flatMap { $0.isWhole || $0.hasUncommitted ? nil : $0 }
+        let (before, wasSynced) = (seen, isSynced)
         list = nil
         if seen?.identity != now.identity { isNameDurable = false }
         seen = nil
@@ -174,7 +203,13 @@ package struct UIDListFile: Sendable {
         // Where the file has grown since it was looked at, the next refresh sees that.
         seen = now
         isSynced = isOld
-        return .replaced
+        guard let resting, let list, before?.identity == now.identity,
+            let first = resting.firstNewRecord(of: list)
+        else { return .replaced }
+        // The list that was at rest, or that and what others appended.
+        isSynced = isOld || first == list.recordCount && wasSynced
+        return first == list.recordCount && before == now
+            ? .unchanged : .grown(UIDList.Growth(firstIndex: first, superseded: []))
     }
 
     /// Whether there is anything for `commit` to do.
@@ -195,6 +230,8 @@ package struct UIDListFile: Sendable {
         let expected = seen.take()
         try checkUnchanged(lock.directory, expected)
         let rewrites = mustRewrite || current.needsRewrite
+        // Whoever comes again reads it all.
+        if rewrites, !current.isWhole { throw .stale }
         mustRewrite = true
         doubtfulFrom = min(doubtfulFrom ?? .max, current.fileNextUID)
         if rewrites {
