@@ -59,6 +59,12 @@ package enum Limits {
     /// Messages handed to one job where their headers or records are enough.
     static let renderHeaderCountMax = 256
 
+    /// Messages that SEARCH looks at in memory before it gives the loop back.
+    static let searchRowsMax = 16_384
+
+    /// Headers of which one job makes columns.
+    static let columnHeadersMax = 512
+
     /// Message content that one job may look through for SEARCH, SORT and THREAD.
     static let lookBytesMax = 4 << 20
 

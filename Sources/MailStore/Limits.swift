@@ -100,4 +100,12 @@ package enum Limits {
 
     /// When the detail records of expunged messages are removed: nobody waits for that.
     static let forgetDetailsSeconds = 2
+
+    /// A block of a column is written again when an eighth of it is new: until then the few messages
+    /// that it lacks are looked at one by one.
+    static let columnShareMin = 8
+
+    /// Blocks of columns, and messages, that are looked at together: some 10 MB at most, mostly.
+    static let columnBlocksMax = 32
+    static let columnRowsMax = 32 << 10
 }

@@ -56,6 +56,53 @@ package final class MailboxIndex: Sendable {
         }
     }
 
+    // MARK: Columns
+
+    /// One column of one block of UIDs.
+    package struct ColumnPlace: Hashable, Sendable {
+        package let column: UInt8
+        /// UID / 1,024.
+        package let block: UInt32
+
+        package init(column: UInt8, block: UInt32) {
+            self.column = column
+            self.block = block
+        }
+    }
+
+    /// Calls `body` with each record that is there and its index in `places`: cheapest where columns,
+    /// and the blocks of each, ascend. The bytes are valid only inside.
+    package func readColumns(
+        _ places: [ColumnPlace],
+        _ body: (Int, borrowing Span<UInt8>) -> Void
+    ) {
+        try? index.read { transaction throws(IndexError) in
+            for (offset, place) in places.enumerated() {
+                try transaction.read(key(place)) { bytes in body(offset, bytes) }
+            }
+        }
+    }
+
+    /// Stores or replaces blocks, in one transaction; an empty one is removed, and so is one that is
+    /// too long.
+    package func writeColumns(_ blocks: [(place: ColumnPlace, bytes: [UInt8])]) {
+        guard !blocks.isEmpty else { return }
+        do throws(IndexError) {
+            try index.write { transaction throws(IndexError) in
+                for (place, bytes) in blocks {
+                    let isKept = bytes.count <= Limits.columnBlockBytesMax
+                    try transaction.replace(key(place), isKept ? bytes : [])
+                }
+            }
+        } catch {
+            if error == .isFull { removeAll() }
+        }
+    }
+
+    private func key(_ place: ColumnPlace) -> IndexKey {
+        IndexKey(column: place.column, block: place.block, mailbox: number)
+    }
+
     // MARK: Summary
 
     /// The header alone.

@@ -163,6 +163,12 @@ package struct SummaryBlock: Sendable {
     /// The first UID of a block that has one.
     package static func first(of number: UInt32) -> UInt32 { number &* Limits.blockUIDs }
 
+    /// The UIDs that can be in a block.
+    package static func uids(of number: UInt32) -> ClosedRange<UInt32> {
+        let first = number &* Limits.blockUIDs
+        return first...(first &+ (Limits.blockUIDs - 1))
+    }
+
     /// The first UID beyond a block.
     package static func end(of number: UInt32) -> UInt64 {
         (UInt64(number) + 1) * UInt64(Limits.blockUIDs)
