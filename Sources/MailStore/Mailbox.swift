@@ -463,19 +463,19 @@ package final class Mailbox {
     /// Moves a batch out of `new/`. What cannot be moved stays where it is: it is served all the same.
     private func moveNew() async {
         do throws(StoreError) {
-            try await locked { () -> Job<[FoundMessage]>? in
+            try await locked { () -> Job<MailboxDisk.Moves>? in
                 let batch =
                     hasWriter ? table.newMessages(above: movedUpTo, Limits.lockBatchMax) : []
-                guard let last = batch.last else {
+                guard !batch.isEmpty else {
                     movesDue = false
                     return nil
                 }
-                movedUpTo = last.uid
                 return { (disk, lock) throws(MaildirError) in disk.moveToCur(batch, lock) }
             } makesManyEvents: {
                 true
-            } applying: { moved in
-                for message in moved {
+            } applying: { moves in
+                movedUpTo = max(movedUpTo, moves.lastUID)
+                for message in moves.moved {
                     guard let row = table.row(of: message.uid) else { continue }
                     table.update(
                         row,
