@@ -2,6 +2,7 @@
 #include "CLinux.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <link.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -16,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 int martlet_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
@@ -23,6 +25,11 @@ int martlet_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
 int martlet_epoll_add(int epoll, int fd, uint64_t token) {
     struct epoll_event event = {
         .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = token};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+int martlet_epoll_add_wakeup(int epoll, int fd, uint64_t token) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = token};
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
@@ -55,12 +62,6 @@ int martlet_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 void martlet_eventfd_signal(int fd) {
     uint64_t one = 1;
     while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
-    }
-}
-
-void martlet_eventfd_clear(int fd) {
-    uint64_t value;
-    while (read(fd, &value, sizeof value) < 0 && errno == EINTR) {
     }
 }
 
@@ -137,6 +138,21 @@ int martlet_socketpair(int sequenced_packets, int fds[2]) {
 
 int martlet_openat(int directory, const char *name, int flags, unsigned mode) {
     return openat(directory, name, flags, (mode_t)mode);
+}
+
+int martlet_open_cached(int directory, const char *name, int flags) {
+    struct open_how how = {.flags = (uint64_t)flags, .resolve = RESOLVE_CACHED};
+    int fd = (int)syscall(SYS_openat2, directory, name, &how, sizeof how);
+    // Before Linux 5.12, and where a filter does not know the call.
+    if (fd < 0 && (errno == EINVAL || errno == ENOSYS || errno == EPERM)) errno = EAGAIN;
+    return fd;
+}
+
+ssize_t martlet_read_cached(int fd, void *buffer, size_t size, off_t offset) {
+    struct iovec part = {.iov_base = buffer, .iov_len = size};
+    ssize_t count = preadv2(fd, &part, 1, offset, RWF_NOWAIT);
+    if (count < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EPERM)) errno = EAGAIN;
+    return count;
 }
 
 int martlet_try_read_lease(int fd) {

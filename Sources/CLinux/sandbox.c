@@ -128,7 +128,7 @@ static const int network_calls[] = {
 // threads, and no socket of its own. iconv loads its converters, so memory may be made executable;
 // there is no exec. Signal 0 asks whether the holder of a lock is alive.
 static const int user_calls[] = {
-    SYS_openat, SYS_newfstatat, SYS_statx, SYS_getdents64, SYS_pread64, SYS_pwrite64, SYS_preadv,
+    SYS_openat, SYS_openat2, SYS_preadv2, SYS_newfstatat, SYS_statx, SYS_getdents64, SYS_pread64, SYS_pwrite64, SYS_preadv,
     SYS_pwritev,
     SYS_ftruncate, SYS_fsync, SYS_fdatasync, SYS_sync_file_range,
     SYS_renameat, SYS_renameat2, SYS_linkat, SYS_unlinkat,

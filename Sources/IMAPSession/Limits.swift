@@ -43,6 +43,10 @@ package enum Limits {
     /// the kernel gives a user some 8,000 on a small host.
     static let notifyMailboxCountMax = 2_000
 
+    /// Changed annotations that a session keeps until its client may be told: names of a few dozen
+    /// octets. Whoever reads so slowly is told no more.
+    static let annotationChangeCountMax = 10_000
+
     /// Mailboxes that NOTIFY looks at at once: one that is locked must not keep others back.
     static let notifyLooksMax = 8
 

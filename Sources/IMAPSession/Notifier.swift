@@ -21,6 +21,9 @@ final class Notifier {
         static let flags = Events(rawValue: 2)
         static let names = Events(rawValue: 4)
         static let subscriptions = Events(rawValue: 8)
+        static let annotations = Events(rawValue: 16)
+        /// Of no mailbox: whichever group asks for it.
+        static let serverAnnotations = Events(rawValue: 32)
 
         /// Those for which mailboxes are watched, and not only the tree.
         static let inMailboxes: Events = [.messages, .flags]
@@ -89,9 +92,10 @@ final class Notifier {
                     events.insert(.flags)
                 case .mailboxName: events.insert(.names)
                 case .subscriptionChange: events.insert(.subscriptions)
+                case .mailboxMetadataChange: events.insert(.annotations)
+                case .serverMetadataChange: events.insert(.serverAnnotations)
                 // Refused before.
-                case .annotationChange, .mailboxMetadataChange, .serverMetadataChange, .unknown:
-                    break
+                case .annotationChange, .unknown: break
                 }
             }
             if isSelected {
@@ -130,6 +134,14 @@ final class Notifier {
 
     private var all: Events { groups.reduce([]) { $0.union($1.events) } }
 
+    var wantsAnnotations: Bool { !all.isDisjoint(with: [.annotations, .serverAnnotations]) }
+
+    /// Whether changed annotations of a mailbox, or of the server (nil), are told.
+    func wantsAnnotations(of path: MailboxPath?) -> Bool {
+        guard let path else { return all.contains(.serverAnnotations) }
+        return events(of: path).contains(.annotations)
+    }
+
     // MARK: Watching
 
     enum Refusal: Error {
@@ -140,7 +152,7 @@ final class Notifier {
 
     /// Starts to watch. What there is now counts as told.
     func begin(countMax: Int) async throws(Refusal) {
-        if all.isEmpty { return }
+        if all.isSubset(of: .serverAnnotations) { return }
         do throws(StoreWatch.Refusal) { try watch.watchTree() } catch { throw .unwatchable }
         let (tree, subscribed) = try await look()
         self.tree = tree

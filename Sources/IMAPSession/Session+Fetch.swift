@@ -205,7 +205,8 @@ extension Session {
             count: range.count,
             batchMax: makesRecords || !plan.needsWhole
                 ? Limits.renderHeaderCountMax : Limits.renderCountMax,
-            budget: budget
+            budget: budget,
+            readsFilesOnly: !makesRecords
         ) { [self] part in
             let indexes =
                 (range.lowerBound + part.lowerBound)..<(range.lowerBound + part.upperBound)

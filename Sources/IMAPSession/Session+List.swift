@@ -112,13 +112,18 @@ extension Session {
         _ body: @escaping @Sendable (MailboxListing) -> Success
     ) async throws(CommandFailure) -> Success {
         do throws(StoreError) {
-            let listing = MailboxListing(
-                naming: store.naming,
-                tree: try await store.tree(),
-                subscribed: Set(try await store.subscriptions().mailboxes),
-                storedUses: try await store.storedUses()
-            )
-            return await store.pool.run { body(listing) }
+            let naming = store.naming
+            let uses = try await store.storedUses()
+            return try await store.survey { tree, subscriptions in
+                body(
+                    MailboxListing(
+                        naming: naming,
+                        tree: tree,
+                        subscribed: Set(subscriptions.mailboxes),
+                        storedUses: uses
+                    )
+                )
+            }
         } catch {
             throw CommandFailure(error)
         }

@@ -41,7 +41,9 @@ extension Session {
         }
         let change = try await checkedUse(path, use)
         do throws(StoreError) {
-            if !entries.isEmpty { try await store.setAnnotations(of: path, entries) }
+            if !entries.isEmpty {
+                try await store.setAnnotations(of: path, entries, by: annotationChanges)
+            }
         } catch {
             throw Self.failure(error)
         }
@@ -128,7 +130,7 @@ extension Session {
     }
 
     /// RFC 5464 §3.3: lookup, which the owner has, and one of these.
-    private func needMetadataRights(_ path: MailboxPath?) async throws(CommandFailure) {
+    func needMetadataRights(_ path: MailboxPath?) async throws(CommandFailure) {
         guard let path else { return }
         do throws(StoreError) {
             let rights = try await store.rights(of: path)
@@ -192,10 +194,13 @@ extension Session {
                 }
             }
             try await store.setUse(path, name)
+            let names = [Self.specialUseEntry]
+            store.tellObservers(path, names, by: annotationChanges)
             // RFC 6154 §5.4: the mailbox that had it.
             for (other, old) in before where other != path && old == use {
                 let entry = SetMetadataCommand.Entry(name: Self.specialUseEntry, value: nil)
                 output.append(metadata: store.naming.name(of: other), [entry], mode)
+                store.tellObservers(other, names, by: annotationChanges)
             }
         } catch {
             throw CommandFailure(error)

@@ -15,8 +15,7 @@ extension Session {
     //  notify = "NOTIFY" SP (notify-set / notify-none)                       RFC 5465 §8
     func notify(_ command: NotifyCommand) async throws(CommandFailure) -> Completion {
         guard case .set(let status, let groups) = command else {
-            notifier?.stop()
-            notifier = Notifier([], self) {}
+            replaceNotifier(with: Notifier([], self) {})
             return Completion("Not notified any more")
         }
         try check(groups)
@@ -31,8 +30,7 @@ extension Session {
                 throw .refused(.notificationOverflow, "Mailboxes cannot be watched here")
             }
         }
-        notifier?.stop()
-        notifier = next
+        replaceNotifier(with: next)
         if status {
             for path in next.watch.paths.sorted(by: { store.naming.precedes($0, $1) })
             where path != selected?.mailbox.path {
@@ -54,8 +52,10 @@ extension Session {
                     for item in items where !isOffered(item) {
                         throw .bad("Fetch item is not offered by this server")
                     }
-                case .messageExpunge, .flagChange, .mailboxName, .subscriptionChange: break
-                case .annotationChange, .mailboxMetadataChange, .serverMetadataChange, .unknown:
+                case .messageExpunge, .flagChange, .mailboxName, .subscriptionChange,
+                    .mailboxMetadataChange, .serverMetadataChange:
+                    break
+                case .annotationChange, .unknown:
                     throw .refused(.badEvent, "Some of the events are not supported")
                 }
             }
@@ -73,6 +73,7 @@ extension Session {
         do throws(CommandFailure) {
             try await tellTree(notifier)
             try await tellMailboxes(notifier)
+            try await tellAnnotations()
         } catch {
             if case .closed = error { throw error }
             // §5.8: what cannot be told any more is said to be so.
@@ -80,9 +81,14 @@ extension Session {
         }
     }
 
-    private func overflow() {
+    private func replaceNotifier(with next: Notifier) {
         notifier?.stop()
-        notifier = Notifier([], self) {}
+        notifier = next
+        followAnnotations(next)
+    }
+
+    private func overflow() {
+        replaceNotifier(with: Notifier([], self) {})
         output.append(untagged: .ok, .notificationOverflow, "Not notified any more")
     }
 

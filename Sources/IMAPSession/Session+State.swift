@@ -46,6 +46,9 @@ extension Session {
             } else if name.equalsIgnoringCase("UIDONLY"), !modes.uidOnly {
                 modes.uidOnly = true
                 enabled.append(.uidOnly)
+            } else if name.equalsIgnoringCase("METADATA"), !isMetadataEnabled {
+                enableMetadata()
+                enabled.append(.metadata)
             }
         }
         output.append(enabled: enabled)
@@ -101,6 +104,7 @@ extension Session {
     private func reportInIdle() async throws(CommandFailure) {
         // RFC 5465 §4: with NOTIFY exactly what it asked for.
         if notifier != nil, selected?.mailbox.isGone != true { return try await tellEvents() }
+        try await tellEnabledAnnotations()
         guard let selected else { return }
         if selected.mailbox.isGone {
             end("Selected mailbox is gone")

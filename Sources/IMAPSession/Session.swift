@@ -59,6 +59,11 @@ package final class Session {
     /// After the first NOTIFY.
     var notifier: Notifier?
     var notifyMailboxCountMax = Limits.notifyMailboxCountMax
+    /// After ENABLE METADATA.
+    var isMetadataEnabled = false
+    /// While annotations that others change are to be told.
+    var annotationChanges: AnnotationChanges?
+    var annotationChangeCountMax = Limits.annotationChangeCountMax
     private var isLoggedOut = false
     private var ending: StaticString?
     private var endingCode: ResponseCode?
@@ -105,6 +110,7 @@ package final class Session {
         selected?.close()
         selected = nil
         notifier?.stop()
+        annotationChanges?.stop()
         if let ending, !isLoggedOut { output.append(untagged: .bye, endingCode, ending) }
         try? await flush()
         stream.close()
@@ -340,6 +346,7 @@ package final class Session {
             withUID: body.isUIDForm || notifier != nil,
             expunged: body.expunges
         )
+        try await tellEnabledAnnotations()
     }
 
     /// The selected mailbox was deleted or replaced under the session.

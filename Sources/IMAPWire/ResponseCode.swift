@@ -3,11 +3,9 @@ package import Bytes
 /// What stands in brackets before the text of a status response.
 package enum ResponseCode: Hashable, Sendable {
     // RFC 9051 §7.1 and RFC 3501 §7.1
-    case alert
     /// The charsets that would do; may be empty.
     case badCharset([[UInt8]])
     case capability(CapabilityList)
-    case parse
     /// With `allowsNew`, `\*`.
     case permanentFlags([Flag], allowsNew: Bool)
     case readOnly
@@ -20,26 +18,18 @@ package enum ResponseCode: Hashable, Sendable {
     case unknownCTE
     case hasChildren
     case closed
-    case notSaved
-    case uidNotSticky
 
     // RFC 4315 §3; the ranges ascending
     case appendUID(UIDValidity, [ClosedRange<UInt32>])
     /// As many on each side, in the same order.
     case copyUID(UIDValidity, from: [ClosedRange<UInt32>], to: [ClosedRange<UInt32>])
 
-    // RFC 5530 §3
+    // RFC 5530 §3; what is said before login stands in IMAPLogin.
     case unavailable
-    case authenticationFailed
-    case authorizationFailed
-    case expired
-    case privacyRequired
-    case contactAdmin
     case noPermission
     case inUse
     case expungeIssued
     case corruption
-    case serverBug
     case clientBug
     case cannot
     case limit
@@ -53,21 +43,18 @@ package enum ResponseCode: Hashable, Sendable {
     /// What UNCHANGEDSINCE kept from change: sequence numbers or UIDs, as in the command.
     case modified([ClosedRange<UInt32>])
     case useAttribute
-    case compressionActive
     case tooBig
     case badURL([UInt8])
     /// The size of the largest annotation left out.
     case metadataLongEntries(UInt32)
     case metadataMaxSize(UInt32)
     case metadataTooMany
-    case metadataNoPrivate
     case notificationOverflow
     /// The events that we know.
     case badEvent
     /// The tag, and the state of the work where known: done, of how many.
     case inProgress(tag: [UInt8], done: UInt32?, goal: UInt32?)
     case mailboxID([UInt8])
-    case messageLimit(UInt32, lowest: UID?)
     case uidRequired
     case noUpdate(tag: [UInt8])
 
@@ -85,7 +72,6 @@ package enum ResponseCode: Hashable, Sendable {
     package func write(to output: inout ByteBuffer) {
         output.append(UInt8(ascii: "["))
         switch self {
-        case .alert: output.append("ALERT")
         case .badCharset(let charsets):
             output.append("BADCHARSET")
             if !charsets.isEmpty {
@@ -99,7 +85,6 @@ package enum ResponseCode: Hashable, Sendable {
         case .capability(let list):
             output.append("CAPABILITY")
             list.write(to: &output)
-        case .parse: output.append("PARSE")
         case .permanentFlags(let flags, let allowsNew):
             output.append("PERMANENTFLAGS ")
             output.append(flagList: flags, with: allowsNew ? "\\*" : nil)
@@ -112,8 +97,6 @@ package enum ResponseCode: Hashable, Sendable {
         case .unknownCTE: output.append("UNKNOWN-CTE")
         case .hasChildren: output.append("HASCHILDREN")
         case .closed: output.append("CLOSED")
-        case .notSaved: output.append("NOTSAVED")
-        case .uidNotSticky: output.append("UIDNOTSTICKY")
         case .appendUID(let validity, let uids):
             output.append("APPENDUID ", validity.value)
             output.append(.space)
@@ -125,16 +108,10 @@ package enum ResponseCode: Hashable, Sendable {
             output.append(.space)
             output.append(set: to)
         case .unavailable: output.append("UNAVAILABLE")
-        case .authenticationFailed: output.append("AUTHENTICATIONFAILED")
-        case .authorizationFailed: output.append("AUTHORIZATIONFAILED")
-        case .expired: output.append("EXPIRED")
-        case .privacyRequired: output.append("PRIVACYREQUIRED")
-        case .contactAdmin: output.append("CONTACTADMIN")
         case .noPermission: output.append("NOPERM")
         case .inUse: output.append("INUSE")
         case .expungeIssued: output.append("EXPUNGEISSUED")
         case .corruption: output.append("CORRUPTION")
-        case .serverBug: output.append("SERVERBUG")
         case .clientBug: output.append("CLIENTBUG")
         case .cannot: output.append("CANNOT")
         case .limit: output.append("LIMIT")
@@ -147,7 +124,6 @@ package enum ResponseCode: Hashable, Sendable {
             output.append("MODIFIED ")
             output.append(set: set)
         case .useAttribute: output.append("USEATTR")
-        case .compressionActive: output.append("COMPRESSIONACTIVE")
         case .tooBig: output.append("TOOBIG")
         case .badURL(let url):
             output.append("BADURL ")
@@ -155,11 +131,10 @@ package enum ResponseCode: Hashable, Sendable {
         case .metadataLongEntries(let size): output.append("METADATA LONGENTRIES ", size)
         case .metadataMaxSize(let size): output.append("METADATA MAXSIZE ", size)
         case .metadataTooMany: output.append("METADATA TOOMANY")
-        case .metadataNoPrivate: output.append("METADATA NOPRIVATE")
         case .notificationOverflow: output.append("NOTIFICATIONOVERFLOW")
         case .badEvent:
             output.append("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName")
-            output.append(" SubscriptionChange)")
+            output.append(" SubscriptionChange MailboxMetadataChange ServerMetadataChange)")
         case .inProgress(let tag, let done, let goal):
             output.append("INPROGRESS (")
             // RFC 9585 §4: a bracket in the tag would end the code.
@@ -182,9 +157,6 @@ package enum ResponseCode: Hashable, Sendable {
             output.append("MAILBOXID (")
             output.append(id)
             output.append(UInt8(ascii: ")"))
-        case .messageLimit(let limit, let lowest):
-            output.append("MESSAGELIMIT ", limit)
-            if let lowest { output.append(" ", lowest.value) }
         case .uidRequired: output.append("UIDREQUIRED")
         case .noUpdate(let tag):
             output.append("NOUPDATE ")

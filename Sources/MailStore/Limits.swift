@@ -85,6 +85,11 @@ package enum Limits {
     /// a mailbox.
     static let newMailboxMilliseconds = [30, 300, 2_000]
 
+    /// Of how many messages, and of which size, a command has the files read on the loop where they are in
+    /// the page cache: some hundred microseconds at most.
+    static let loopMessagesMax = 4
+    static let loopMessageBytesMax = 64 << 10
+
     /// When the detail records of expunged messages are removed: nobody waits for that.
     static let forgetDetailsSeconds = 2
 }

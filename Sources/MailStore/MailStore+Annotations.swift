@@ -29,9 +29,12 @@ extension MailStore {
     }
 
     /// Sets entries, all or none; durable on return.
+    ///
+    /// - Parameter observer: who sets them, and is not told.
     package func setAnnotations(
         of path: MailboxPath?,
-        _ entries: [(name: [UInt8], value: [UInt8]?)]
+        _ entries: [(name: [UInt8], value: [UInt8]?)],
+        by observer: AnyObject? = nil
     ) async throws(StoreError) {
         await annotationChanges.enter()
         defer { annotationChanges.leave() }
@@ -42,7 +45,13 @@ extension MailStore {
         }
         guard !changed.isEmpty else { return }
         try await writeAnnotations(file, of: path)
-        for observer in annotationObservers.values { observer(path, changed) }
+        tellObservers(path, changed, by: observer)
+    }
+
+    /// Tells sessions, but for the one that did it, that annotations are not what they were.
+    package func tellObservers(_ path: MailboxPath?, _ names: [[UInt8]], by observer: AnyObject?) {
+        let own = observer.map(ObjectIdentifier.init)
+        for (id, tell) in annotationObservers where id != own { tell(path, names) }
     }
 
     /// RENAME of INBOX leaves its annotations and gives them to the new mailbox.  RFC 5464 §4.1

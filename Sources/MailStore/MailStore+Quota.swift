@@ -1,3 +1,4 @@
+import Glibc
 package import Maildir
 import Posix
 
@@ -12,8 +13,19 @@ extension MailStore {
         } ?? nil
     }
 
+    /// Whether it is known without a look at the disk that nobody keeps a quota.
+    private var hasNoQuota: Bool {
+        do throws(SystemError) {
+            _ = try root.statusInMemory(Quota.name)
+            return false
+        } catch {
+            return error.code == ENOENT
+        }
+    }
+
     /// Throws `overQuota` where messages of this size have no room. What they replace is taken off.
     package func checkRoom(bytes: Int, messages: Int = 1) async throws(StoreError) {
+        if hasNoQuota { return }
         let amount = QuotaFile.Amount(bytes: Int64(bytes), messages: Int64(messages))
         let isOver = await context.quota(in: root) { (quota, root) throws(SystemError) in
             try quota.isOver(adding: amount, root: root)

@@ -94,7 +94,11 @@ extension MailStore {
         try await context.withDotLock(
             ACLFile.name,
             in: directory,
-            DotLockPatience(staleAfterSeconds: 120, timeoutSeconds: 30, now: .now)
+            DotLockPatience(
+                staleAfterSeconds: 120,
+                timeoutSeconds: aclLockSeconds,
+                now: .now
+            )
         ) { (lock) throws(MaildirError) in
             let old = try ACLFile.load(directory) ?? ACLFile()
             let new = change(old)

@@ -63,7 +63,9 @@ package final class MailStore {
     private let subscribing = Turnstile()
     let stateChanges = Turnstile()
     let annotationChanges = Turnstile()
-    /// Told which entries of which mailbox (nil: of the server) a session has changed.
+    /// How long SETACL waits for another program's lock; tests wait for less.
+    var aclLockSeconds = 30
+    /// Told which entries of which mailbox (nil: of the server) another session has changed.
     package var annotationObservers: [ObjectIdentifier: (MailboxPath?, [[UInt8]]) -> Void] = [:]
     /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
     package let firstLogin = Turnstile()
@@ -133,6 +135,22 @@ package final class MailStore {
         }
     }
 
+    /// Looks at the mailboxes that exist and at those that are subscribed, in one job.
+    package func survey<Success: Sendable>(
+        _ body: @escaping @Sendable (MailboxTree, Subscriptions) -> Success
+    ) async throws(StoreError) -> Success {
+        let root = root
+        do throws(MaildirError) {
+            return try await context.pool.run { () throws(MaildirError) in
+                let tree = try system { () throws(SystemError) in try MailboxTree(root: root) }
+                return body(tree, try Subscriptions.load(root: root))
+            }
+        } catch {
+            context.logFailure(error, root)
+            throw StoreError(error)
+        }
+    }
+
     /// The mailboxes that exist when no change of this process is half done: renaming a mailbox
     /// with others below it takes several steps.
     package func settledTree() async throws(StoreError) -> MailboxTree {
@@ -175,37 +193,6 @@ package final class MailStore {
         live[path] = mailbox
         mailboxBecameIdle(mailbox)
         return mailbox
-    }
-
-    /// Whether the path still leads to the directories that are open: they may have been replaced,
-    /// or another filesystem mounted.
-    private func isInPlace(_ mailbox: Mailbox) async -> Bool {
-        let root = root
-        let disk = mailbox.disk
-        let isInbox = mailbox.path.isInbox
-        let name =
-            disk.directory.path.split(separator: UInt8(ascii: "/")).last.map(Array.init) ?? []
-        let (isInPlace, acl) = await context.pool.run { () -> (Bool, FileFingerprint?) in
-            do throws(SystemError) {
-                if !isInbox {
-                    let there = try root.statusFollowingLinks(name)
-                    guard there.identity == (try disk.directory.status()).identity else {
-                        return (false, nil)
-                    }
-                }
-                for (name, open) in [([UInt8]("cur"), disk.cur), ([UInt8]("new"), disk.new)] {
-                    let there = try disk.directory.status(name)
-                    guard there.identity == (try open.status()).identity else {
-                        return (false, nil)
-                    }
-                }
-                return (true, ACLFile.fingerprint(disk.directory))
-            } catch {
-                return (false, nil)
-            }
-        }
-        if isInPlace, acl != mailbox.aclFingerprint { await mailbox.loadRights() }
-        return isInPlace
     }
 
     private func openDisk(_ path: MailboxPath) async throws(StoreError) -> MailboxDisk {

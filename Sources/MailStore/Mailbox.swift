@@ -298,7 +298,12 @@ package final class Mailbox {
         defer { disk.rest() }
         let outcome: DotLock.Outcome
         do throws(SystemError) {
-            outcome = try DotLock.tryAcquire(UIDListFile.name, in: disk.directory, as: owner)
+            outcome = try DotLock.tryAcquire(
+                UIDListFile.name,
+                in: disk.directory,
+                as: owner,
+                using: disk.lockFile(of: owner)
+            )
         } catch {
             guard let unlocked else { throw .system(error) }
             return .done(try unlocked(disk, .system(error)))

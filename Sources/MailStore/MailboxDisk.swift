@@ -45,6 +45,7 @@ package final class MailboxDisk: @unchecked Sendable {
     var uidList = UIDListFile()
     var keywordsFile = KeywordsFile()
     let root: Directory
+    private var lockFile: LockFile?
     /// What sessions know, while a job runs.
     var rows: Rows?
 
@@ -74,6 +75,14 @@ package final class MailboxDisk: @unchecked Sendable {
         cur = try open("cur")
         new = try open("new")
         tmp = try open("tmp")
+    }
+
+    /// The file that becomes the lock of this mailbox, time and again.
+    func lockFile(of owner: DotLock.Owner) -> LockFile {
+        if let lockFile { return lockFile }
+        let file = LockFile(in: tmp, of: owner)
+        lockFile = file
+        return file
     }
 
     // MARK: Scan
@@ -474,7 +483,7 @@ package final class MailboxDisk: @unchecked Sendable {
     func cleanUp() throws(SystemError) {
         let now = WallTime.now.seconds
         for name in try tmp.names() {
-            guard !name.starts(with: Self.expungedPrefix) else {
+            if name.starts(with: Self.expungedPrefix) || name.starts(with: LockFile.prefix) {
                 try? tmp.unlink(name)
                 continue
             }

@@ -6,6 +6,10 @@ package import Posix
 //  core reads and renders, the other one writes. What is ahead is bounded by `ahead` batches of
 //  `budget` bytes each: a job stops when it has used up its budget, and what is left of its batch
 //  becomes the next one.
+//
+//  Where somebody asks for a message or two, and they are small and in the page cache, waking a thread
+//  and being woken by it costs more than the work. So that is tried on the loop first, with system calls
+//  that fail where they would have to wait for a disk.
 
 /// What a job made of the first messages of its batch.
 package struct PipelineOutput<Value: Sendable>: Sendable {
@@ -32,6 +36,7 @@ package final class MessagePipeline<Input: Sendable, Value: Sendable> {
     private let ahead: Int
     private let batchMax: Int
     private let budget: Int
+    private let readsFilesOnly: Bool
     private let prepare: @EventLoop (Range<Int>) -> Input
     private let work: Work
     private var slots: [Slot] = []
@@ -53,6 +58,8 @@ package final class MessagePipeline<Input: Sendable, Value: Sendable> {
     /// - Parameters:
     ///   - count: of messages; batches are ranges of `0..<count`.
     ///   - ahead: how many batches may be ready that nobody has taken.
+    ///   - readsFilesOnly: whether the work waits for nothing but the message files, which it reads with
+    ///     the reader that it gets.
     ///   - prepare: makes what a job needs, just before it starts.
     package init(
         _ mailbox: Mailbox,
@@ -60,6 +67,7 @@ package final class MessagePipeline<Input: Sendable, Value: Sendable> {
         ahead: Int = 2,
         batchMax: Int,
         budget: Int,
+        readsFilesOnly: Bool = false,
         prepare: @escaping @EventLoop (Range<Int>) -> Input,
         work: @escaping Work
     ) {
@@ -68,6 +76,7 @@ package final class MessagePipeline<Input: Sendable, Value: Sendable> {
         self.ahead = ahead
         self.batchMax = batchMax
         self.budget = budget
+        self.readsFilesOnly = readsFilesOnly
         self.prepare = prepare
         self.work = work
     }
@@ -97,7 +106,12 @@ package final class MessagePipeline<Input: Sendable, Value: Sendable> {
         let input = prepare(slot.range)
         let reader = readers.popLast() ?? MessageReader()
         let work = work
-        let output = await pool.run { () -> PipelineOutput<Value> in work(input, reader) }
+        let output: PipelineOutput<Value>
+        if let cached = workOnLoop(input, reader) {
+            output = cached
+        } else {
+            output = await pool.run { () -> PipelineOutput<Value> in work(input, reader) }
+        }
         readers.append(reader)
         doneCount += output.done
         doneBytes += output.bytes
@@ -112,6 +126,15 @@ package final class MessagePipeline<Input: Sendable, Value: Sendable> {
         slot.range = slot.range.lowerBound..<end
         slot.value = output.value
         slot.finished.fire()
+    }
+
+    private func workOnLoop(_ input: Input, _ reader: MessageReader) -> PipelineOutput<Value>? {
+        guard readsFilesOnly, count <= Limits.loopMessagesMax else { return nil }
+        reader.isCachedOnly = true
+        reader.wouldWait = false
+        defer { reader.isCachedOnly = false }
+        let output = work(input, reader)
+        return reader.wouldWait ? nil : output
     }
 }
 

@@ -34,6 +34,11 @@ package final class MessageReader: @unchecked Sendable {
     private var isAtEnd = false
     private var inflated: [UInt8]?
 
+    /// Whether only what the kernel has in memory is read, and only of small messages: so that it may
+    /// be done on the loop. `wouldWait` says then whether a message was left out for that.
+    var isCachedOnly = false
+    var wouldWait = false
+
     /// Room that is kept for the next message.
     private static let keptBytesMax = 1 << 20
     /// What is read first of a file whose header is wanted.
@@ -66,6 +71,10 @@ package final class MessageReader: @unchecked Sendable {
             }
             return true
         } catch {
+            if isCachedOnly, error.code == EAGAIN {
+                wouldWait = true
+                return false
+            }
             if !error.isMissing { Log.error("event=unreadable-message error=\"\(error)\"") }
             return false
         }
@@ -77,8 +86,11 @@ package final class MessageReader: @unchecked Sendable {
         _ extent: MessageExtent,
         _ hasHeader: (Span<UInt8>) -> Bool
     ) throws(SystemError) -> MessageFileFacts {
-        let file = try list.open(entry)
+        let file = try list.open(entry, mayWait: !isCachedOnly)
         let status = try file.status()
+        if isCachedOnly, status.size > Limits.loopMessageBytesMax {
+            throw SystemError("read", EAGAIN)
+        }
         guard status.isRegular, status.size <= Limits.messageBytesMax else {
             throw SystemError("open", EFBIG, path: list.path(entry))
         }
@@ -134,7 +146,12 @@ package final class MessageReader: @unchecked Sendable {
             let more = max(wanted, 64 << 10) - room.count
             room.append(contentsOf: repeatElement(0, count: more))
         }
-        let got = try file.read(at: count, into: &room, count..<wanted)
+        let got = try file.read(
+            at: count,
+            into: &room,
+            count..<wanted,
+            mayWait: !isCachedOnly
+        )
         isAtEnd = got < wanted - count || count + got == size
         count += got
     }
@@ -189,13 +206,14 @@ package struct NameList: Sendable {
         return try? directory.statusFollowingLinks(Array(names[name])).modified.seconds
     }
 
-    func open(_ entry: Entry) throws(SystemError) -> OwnedDescriptor {
+    func open(_ entry: Entry, mayWait: Bool) throws(SystemError) -> OwnedDescriptor {
         guard let name = entry.name else { throw SystemError("openat", ENOENT) }
         let directory = entry.isNew ? new : cur
         // Symbolic links to messages are served; not blocking, in case it leads to a FIFO.
         return try directory.openFollowingLinks(
             terminated: names.span.extracting(name.lowerBound...name.upperBound),
-            O_RDONLY | O_NONBLOCK
+            O_RDONLY | O_NONBLOCK,
+            mayWait: mayWait
         )
     }
 

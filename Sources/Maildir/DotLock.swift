@@ -7,7 +7,8 @@ import Synchronization
 //
 //  On disk: `<file>.lock` beside the protected file, with `<pid>:<host>` in it. It is written without
 //  a name and then linked to that name, which fails where the name is taken; where the filesystem has
-//  no files without a name, it is created with O_EXCL and then written.
+//  no files without a name, it is created with O_EXCL and then written. A lock that is taken again and
+//  again is a link of a file that is kept (`LockFile`).
 //  Whoever has created it may change the protected file; whoever is done unlinks it. Where the new
 //  content is written into the lock file itself, the unlocking is its rename over the protected file.
 //
@@ -35,20 +36,44 @@ package final class DotLock: Sendable {
     package let name: [UInt8]
     private let identity: FileIdentity
     /// Kept open: otherwise, once somebody removed our lock, theirs could get the same inode.
-    private let file: OwnedDescriptor
+    private let file: OpenFile?
+    /// What keeps the file open where it is used for many locks.
+    private let kept: LockFile?
     private let owner: Owner
+
+    private final class OpenFile: Sendable {
+        let descriptor: OwnedDescriptor
+        init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+    }
 
     private init(
         _ directory: Directory,
         _ name: [UInt8],
-        _ file: consuming OwnedDescriptor,
+        _ file: OpenFile,
         _ owner: Owner
     ) throws(SystemError) {
-        let identity = try file.status().identity
+        let identity = try file.descriptor.status().identity
         self.directory = directory
         self.name = name
         self.identity = identity
         self.file = file
+        kept = nil
+        self.owner = owner
+        owner.held.withLock { _ = $0.insert(identity) }
+    }
+
+    private init(
+        _ directory: Directory,
+        _ name: [UInt8],
+        _ identity: FileIdentity,
+        _ kept: LockFile,
+        _ owner: Owner
+    ) {
+        self.directory = directory
+        self.name = name
+        self.identity = identity
+        file = nil
+        self.kept = kept
         self.owner = owner
         owner.held.withLock { _ = $0.insert(identity) }
     }
@@ -80,7 +105,12 @@ package final class DotLock: Sendable {
     }
 
     private var isHeld: Bool { owner.held.withLock { $0.contains(identity) } }
-    private func forget() { owner.held.withLock { _ = $0.remove(identity) } }
+
+    /// - Parameter wasOurs: whether the lock's file was what we had made.
+    private func forget(wasOurs: Bool = true) {
+        let wasHeld = owner.held.withLock { $0.remove(identity) != nil }
+        if wasHeld { kept?.giveBack(isGood: wasOurs) }
+    }
 
     package enum Outcome: Sendable {
         case acquired(DotLock)
@@ -90,12 +120,19 @@ package final class DotLock: Sendable {
     }
 
     /// Tries once to take the lock of a file, which need not exist.
+    ///
+    /// - Parameter kept: the file that becomes the lock, where it is to be used again. The lock cannot
+    ///   replace what it protects then.
     package static func tryAcquire(
         _ name: [UInt8],
         in directory: Directory,
-        as owner: Owner
+        as owner: Owner,
+        using kept: LockFile? = nil
     ) throws(SystemError) -> Outcome {
         do throws(SystemError) {
+            if let kept, let lock = try take(name, in: directory, as: owner, kept) {
+                return .acquired(lock)
+            }
             return .acquired(try create(name, in: directory, as: owner))
         } catch {
             guard error.code == EEXIST else { throw error }
@@ -104,6 +141,38 @@ package final class DotLock: Sendable {
             }
             return .held(observation)
         }
+    }
+
+    /// Takes the lock by a link of the file that is kept for it; nil where it must be made.
+    private static func take(
+        _ name: [UInt8],
+        in directory: Directory,
+        as owner: Owner,
+        _ kept: LockFile
+    ) throws(SystemError) -> DotLock? {
+        // The second time where the file was gone.
+        for _ in 0..<2 {
+            let identity = kept.lend { (file) throws(SystemError) in
+                apply(directory, to: file)
+                try file.writeAll(owner.content)
+            }
+            guard let identity else { return nil }
+            let lock = DotLock(directory, name, identity, kept, owner)
+            do throws(SystemError) {
+                try kept.link(lockName(of: name), in: directory)
+                return lock
+            } catch {
+                lock.forget(wasOurs: error.code != ENOENT)
+                switch error.code {
+                case ENOENT: continue
+                case EPERM, EXDEV, EMLINK, EOPNOTSUPP, ENOSYS, EACCES:
+                    kept.refuse()
+                    return nil
+                default: throw error
+                }
+            }
+        }
+        return nil
     }
 
     /// The file gets its name when its content is in it: a crash in between leaves nothing, where
@@ -115,11 +184,11 @@ package final class DotLock: Sendable {
     ) throws(SystemError) -> DotLock {
         let lockName = lockName(of: name)
         do throws(SystemError) {
-            let file = try directory.openUnnamed()
-            fill(file, directory, owner)
+            let file = OpenFile(try directory.openUnnamed())
+            fill(file.descriptor, directory, owner)
             let lock = try DotLock(directory, name, file, owner)
             do throws(SystemError) {
-                try directory.giveName(lockName, to: lock.file)
+                try directory.giveName(lockName, to: file.descriptor)
             } catch {
                 lock.forget()
                 throw error
@@ -132,9 +201,9 @@ package final class DotLock: Sendable {
             }
         }
         // A filesystem, or a sandbox, without files that have no name.
-        let file = try directory.open(lockName, O_WRONLY | O_CREAT | O_EXCL)
+        let file = OpenFile(try directory.open(lockName, O_WRONLY | O_CREAT | O_EXCL))
         let lock = try DotLock(directory, name, file, owner)
-        fill(lock.file, directory, owner)
+        fill(file.descriptor, directory, owner)
         return lock
     }
 
@@ -144,10 +213,14 @@ package final class DotLock: Sendable {
         _ directory: Directory,
         _ owner: Owner
     ) {
-        if let status = try? directory.status() {
-            try? MailboxPermissions(of: status).apply(to: file, isDirectory: false)
-        }
+        apply(directory, to: file)
         try? file.writeAll(owner.content)
+    }
+
+    /// Who may see what is in the directory may see the lock.
+    private static func apply(_ directory: Directory, to file: borrowing OwnedDescriptor) {
+        guard let status = try? directory.status() else { return }
+        try? MailboxPermissions(of: status).apply(to: file, isDirectory: false)
     }
 
     /// Whether nobody has removed the lock meanwhile.
@@ -172,7 +245,7 @@ package final class DotLock: Sendable {
     @discardableResult
     package func release() throws(SystemError) -> Bool {
         guard try isStillOurs() else {
-            forget()
+            forget(wasOurs: false)
             return false
         }
         try directory.unlink(lockName)
@@ -188,6 +261,7 @@ package final class DotLock: Sendable {
         with content: [UInt8],
         _ permissions: MailboxPermissions
     ) throws(MaildirError) {
+        precondition(kept == nil, "a lock file that is kept is not renamed")
         guard try system({ () throws(SystemError) in try isStillOurs() }) else { throw .lockLost }
         try system { () throws(SystemError) in
             let file = try directory.open(lockName, O_WRONLY | O_TRUNC)

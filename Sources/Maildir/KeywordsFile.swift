@@ -18,7 +18,12 @@ package import Posix
 
 /// One mailbox's keyword files, as last read or written. A value, as `UIDListFile`.
 package struct KeywordsFile: Sendable {
-    package var keywords = Keywords()
+    package var keywords = Keywords() {
+        didSet { mayDiffer = true }
+    }
+
+    /// Whether the keywords may differ from what is on the disk: without that `commit` looks at nothing.
+    private var mayDiffer = true
 
     private var letters: FileFingerprint?
     private var beyond: FileFingerprint?
@@ -71,6 +76,7 @@ package struct KeywordsFile: Sendable {
     package mutating func commit(_ lock: DotLock) throws(MaildirError) {
         precondition(lock.name == UIDListFile.name, "the lock protects another file")
         precondition(isRead, "keywords are read before they are written")
+        guard mayDiffer else { return }
         let directory = lock.directory
         guard try Self.fingerprint(Self.name, in: directory) == letters,
             try Self.fingerprint(Self.beyondName, in: directory) == beyond
@@ -82,7 +88,10 @@ package struct KeywordsFile: Sendable {
         let newBeyond = keywords.beyondFile
         let changesLetters = newLetters != writtenLetters
         let changesBeyond = newBeyond != writtenBeyond
-        guard changesLetters || changesBeyond else { return }
+        guard changesLetters || changesBeyond else {
+            mayDiffer = false
+            return
+        }
         guard try system({ () throws(SystemError) in try lock.isStillOurs() }) else {
             throw .lockLost
         }
@@ -106,6 +115,7 @@ package struct KeywordsFile: Sendable {
         writtenLetters = newLetters
         writtenBeyond = newBeyond
         isRead = true
+        mayDiffer = false
     }
 
     private static func replace(

@@ -15,7 +15,7 @@ package final class Quota: Sendable {
     }
     private let state = Mutex(State())
 
-    static let name = [UInt8]("maildirsize")
+    package static let name = [UInt8]("maildirsize")
     private static let temporaryName = [UInt8]("maildirsize.martlet")
 
     /// Files larger than this are not read: others make theirs short again at 5120 bytes.

@@ -76,20 +76,21 @@ package final class Directory: Sendable {
     }
 
     /// The same for a name with a NUL behind it, which must be its only one, without a copy of it.
+    ///
+    /// - Parameter mayWait: whether it may wait for a disk; EAGAIN where it would have to and must not.
     package func openFollowingLinks(
         terminated name: Span<UInt8>,
-        _ flags: CInt
+        _ flags: CInt,
+        mayWait: Bool = true
     ) throws(SystemError) -> OwnedDescriptor {
         try Faults.check("openat")
         precondition(name.count > 0 && name[name.count - 1] == 0, "a name without its NUL")
         let result = unsafe name.withUnsafeBytes { bytes -> CInt in
             guard let start = bytes.baseAddress else { return -1 }
-            return unsafe martlet_openat(
-                descriptor,
-                start.assumingMemoryBound(to: CChar.self),
-                flags | O_CLOEXEC,
-                0
-            )
+            let cName = unsafe start.assumingMemoryBound(to: CChar.self)
+            return mayWait
+                ? unsafe martlet_openat(descriptor, cName, flags | O_CLOEXEC, 0)
+                : unsafe martlet_open_cached(descriptor, cName, flags | O_CLOEXEC)
         }
         guard result >= 0 else {
             throw SystemError("openat", path: child(name.extracting(droppingLast: 1).array))
@@ -136,6 +137,25 @@ package final class Directory: Sendable {
     /// The status of what a name leads to.
     package func statusFollowingLinks(_ name: [UInt8]) throws(SystemError) -> FileStatus {
         try status(name, flags: 0)
+    }
+
+    /// The status of a name, or of what it leads to, as far as the kernel has it in memory; EAGAIN
+    /// where it would have to look at a disk.
+    package func statusInMemory(
+        _ name: [UInt8],
+        followingLinks: Bool = false
+    ) throws(SystemError) -> FileStatus {
+        // O_PATH: neither needs the file to be readable, nor opens a device.
+        let path: CInt = 0o10_000_000
+        let result = unsafe try withPath(name) { cName throws(SystemError) in
+            unsafe martlet_open_cached(
+                descriptor,
+                cName,
+                path | O_CLOEXEC | (followingLinks ? 0 : O_NOFOLLOW)
+            )
+        }
+        guard result >= 0 else { throw SystemError("openat2", path: child(name)) }
+        return try OwnedDescriptor(result).status()
     }
 
     /// The status of the directory itself.

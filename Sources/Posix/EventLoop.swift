@@ -91,8 +91,13 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
 
     private let epoll: CInt
     private let wakeup: CInt
-    /// Jobs from other threads.
-    private let incoming = Mutex<[UnownedJob]>([])
+    private struct Incoming {
+        /// Jobs from other threads.
+        var jobs: [UnownedJob] = []
+        /// Whether the loop looks at them only when it is woken.
+        var mustWake = false
+    }
+    private let incoming = Mutex(Incoming())
     private let threadID = Atomic<UInt>(0)
 
     // The rest belongs to the loop's thread.
@@ -118,7 +123,7 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
         epoll = martlet_epoll_create()
         wakeup = martlet_eventfd()
         precondition(epoll >= 0 && wakeup >= 0, "no epoll or eventfd: \(errno)")
-        precondition(martlet_epoll_add(epoll, wakeup, 0) == 0, "epoll refuses an eventfd")
+        precondition(martlet_epoll_add_wakeup(epoll, wakeup, 0) == 0, "epoll refuses an eventfd")
     }
 
     package var isOnLoop: Bool {
@@ -134,9 +139,10 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
             ready.append(job)
             return
         }
-        let mustWake = incoming.withLock { list in
-            list.append(job)
-            return list.count == 1
+        let mustWake = incoming.withLock { incoming in
+            incoming.jobs.append(job)
+            defer { incoming.mustWake = false }
+            return incoming.mustWake
         }
         if mustWake { martlet_eventfd_signal(wakeup) }
     }
@@ -171,9 +177,10 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
     }
 
     private func takeIncoming() {
-        incoming.withLock { list in
-            ready.append(contentsOf: list)
-            list.removeAll(keepingCapacity: true)
+        incoming.withLock { incoming in
+            ready.append(contentsOf: incoming.jobs)
+            incoming.jobs.removeAll(keepingCapacity: true)
+            incoming.mustWake = false
         }
     }
 
@@ -189,6 +196,13 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
     }
 
     private func poll(mayWait: Bool) {
+        // A job that came meanwhile woke nobody.
+        let mayWait =
+            mayWait
+            && incoming.withLock { incoming in
+                incoming.mustWake = incoming.jobs.isEmpty
+                return incoming.mustWake
+            }
         var milliseconds: CInt = 0
         if mayWait {
             milliseconds = -1
@@ -218,11 +232,8 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
         isResting = false
         for index in 0..<Int(count) {
             let event = events[index]
-            if event.token == 0 {
-                martlet_eventfd_clear(wakeup)
-            } else {
-                watches[event.token]?.wake(event.readiness)
-            }
+            // The token 0 is the eventfd's, which is never read: each writing is an edge.
+            watches[event.token]?.wake(event.readiness)
         }
     }
 

@@ -48,10 +48,14 @@ extension OwnedDescriptor {
     }
 
     /// Reads into a range of the room. Returns how many bytes came; fewer only at the end.
+    ///
+    /// - Parameter mayWait: whether it may wait for a disk. Where it must not, EAGAIN means that it
+    ///   would have to.
     package borrowing func read(
         at offset: Int,
         into room: inout [UInt8],
-        _ range: Range<Int>
+        _ range: Range<Int>,
+        mayWait: Bool = true
     ) throws(SystemError) -> Int {
         guard !range.isEmpty else { return 0 }
         try Faults.check("pread")
@@ -61,13 +65,14 @@ extension OwnedDescriptor {
         var filled = 0
         var failure: SystemError?
         unsafe bytes.withUnsafeMutableBufferPointer { room in
-            while filled < room.count {
-                let result = unsafe pread(
-                    descriptor,
-                    room.baseAddress.map { unsafe $0 + range.lowerBound + filled },
-                    range.count - filled,
-                    off_t(offset + filled)
-                )
+            guard let start = room.baseAddress else { return }
+            while filled < range.count {
+                let place = unsafe start + range.lowerBound + filled
+                let (count, position) = (range.count - filled, off_t(offset + filled))
+                let result =
+                    mayWait
+                    ? unsafe pread(descriptor, place, count, position)
+                    : unsafe martlet_read_cached(descriptor, place, count, position)
                 if result < 0, errno == EINTR { continue }
                 if result < 0 { failure = SystemError("pread") }
                 if result <= 0 { break }

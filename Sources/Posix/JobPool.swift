@@ -110,8 +110,10 @@ private final class Workers: @unchecked Sendable {
         jobs.append(job)
         let mustStart = idle < jobs.count - head && started < threadCount
         if mustStart { started += 1 }
-        unsafe pthread_cond_signal(arrived)
+        let mustWake = idle > 0
         unsafe pthread_mutex_unlock(lock)
+        // Behind the lock, or the woken thread would wait for it at once.
+        if mustWake { unsafe pthread_cond_signal(arrived) }
         guard mustStart else { return }
         let argument = unsafe Unmanaged.passRetained(self).toOpaque()
         let error = unsafe martlet_start_thread(poolThreadMain, argument, Self.stackSize)

@@ -108,6 +108,8 @@ final class TestMaildir {
         let cut = directory.lastIndex(of: "/") ?? directory.endIndex
         let path = path(String(directory[..<cut])) + directory[cut...]
         return try FileManager.default.contentsOfDirectory(atPath: path)
+            // The file that becomes the lock time and again (`LockFile`).
+            .filter { !$0.hasPrefix("martlet-lock.") }
             .sorted { $0.compare($1, options: .numeric) == .orderedAscending }
     }
 

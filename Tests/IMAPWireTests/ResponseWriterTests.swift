@@ -38,7 +38,7 @@ struct StatusResponseTests {
     @Test(
         "codes",
         arguments: [
-            (.alert, "ALERT"), (.badCharset([]), "BADCHARSET"),
+            (.badCharset([]), "BADCHARSET"),
             (.badCharset([bytes("US-ASCII"), bytes("UTF-8")]), "BADCHARSET (US-ASCII UTF-8)"),
             (.capability(CapabilityList([.imap4rev1, .idle])), "CAPABILITY IMAP4rev1 IDLE"),
             (
@@ -63,7 +63,6 @@ struct StatusResponseTests {
             (.metadataLongEntries(2_199), "METADATA LONGENTRIES 2199"),
             (.metadataMaxSize(1_024), "METADATA MAXSIZE 1024"),
             (.metadataTooMany, "METADATA TOOMANY"),
-            (.metadataNoPrivate, "METADATA NOPRIVATE"),
             (
                 .inProgress(tag: bytes("A\"1"), done: 454, goal: 1_000),
                 "INPROGRESS (\"A\\\"1\" 454 1000)"
@@ -73,8 +72,6 @@ struct StatusResponseTests {
             (.inProgress(tag: bytes("A"), done: 9, goal: 9), "INPROGRESS (\"A\" 9 NIL)"),
             (.inProgress(tag: bytes("A]"), done: 1, goal: 9), "INPROGRESS (NIL 1 9)"),
             (.mailboxID(bytes("F2212ea87")), "MAILBOXID (F2212ea87)"),
-            (.messageLimit(1_000, lowest: UID(23_221)), "MESSAGELIMIT 1000 23221"),
-            (.messageLimit(1_000, lowest: nil), "MESSAGELIMIT 1000"),
             (.noUpdate(tag: bytes("B02")), "NOUPDATE \"B02\""),
         ] as [(ResponseCode, String)]
     )

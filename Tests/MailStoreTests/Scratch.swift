@@ -67,7 +67,10 @@ final class Scratch: Sendable {
     func exists(_ name: String) -> Bool { (try? root.status(Array(name.utf8))) != nil }
 
     func names(_ name: String) -> [String] {
-        ((try? FileManager.default.contentsOfDirectory(atPath: "\(path)/\(name)")) ?? []).sorted()
+        ((try? FileManager.default.contentsOfDirectory(atPath: "\(path)/\(name)")) ?? [])
+            // The file that becomes the lock time and again (`LockFile`).
+            .filter { !$0.hasPrefix("martlet-lock.") }
+            .sorted()
     }
 
     /// How many descriptors lead below it, but for our own.

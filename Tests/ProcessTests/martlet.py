@@ -202,6 +202,8 @@ class Maildir:
             os.path.join(folder, part, name)
             for part in parts
             for name in os.listdir(os.path.join(folder, part))
+            # The file that becomes the lock time and again (`LockFile`).
+            if not name.startswith("martlet-lock.")
         )
 
     def file(self, name, mailbox="INBOX"):

@@ -947,7 +947,7 @@ class Load:
                     raise Wrong("%s is lost" % name)
                 if uid is not None and validity == session.validity and uid not in picture:
                     raise Wrong("%s, UID %d, is lost" % (name, uid))
-        left = [name for name in os.listdir(os.path.join(self.maildir.folder(mailbox), "tmp"))]
+        left = self.maildir.files(mailbox, ("tmp",))
         if left and not self.killed_at:
             raise Wrong("left in tmp/: %s" % left[:5])
 

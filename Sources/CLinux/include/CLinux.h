@@ -25,6 +25,8 @@ struct martlet_event {
 int martlet_epoll_create(void);
 /// Registers for both directions, edge-triggered. Returns 0 or -1 with errno.
 int martlet_epoll_add(int epoll, int fd, uint64_t token);
+/// Registers an eventfd, edge-triggered: each signal is told once, and reading it is not needed.
+int martlet_epoll_add_wakeup(int epoll, int fd, uint64_t token);
 /// Registers a listening socket that several processes share: one of them is woken.
 int martlet_epoll_add_exclusive(int epoll, int fd, uint64_t token);
 void martlet_epoll_remove(int epoll, int fd);
@@ -33,7 +35,6 @@ int martlet_epoll_wait(int epoll, struct martlet_event *events, int max, int mil
 
 int martlet_eventfd(void);
 void martlet_eventfd_signal(int fd);
-void martlet_eventfd_clear(int fd);
 
 /// One message with up to MARTLET_DESCRIPTORS_MAX descriptors; never blocks, never raises SIGPIPE.
 ssize_t martlet_send(int fd, const void *bytes, size_t count, const int *descriptors, int descriptor_count);
@@ -46,6 +47,11 @@ int martlet_socketpair(int sequenced_packets, int fds[2]);
 
 /// openat with its optional argument, which Swift cannot pass to a variadic function.
 int martlet_openat(int directory, const char *name, int flags, unsigned mode);
+/// openat for what the kernel has in memory; -1 with EAGAIN where it would have to look at a disk, or cannot
+/// tell.
+int martlet_open_cached(int directory, const char *name, int flags);
+/// pread of what is in the page cache; -1 with EAGAIN where nothing at the offset is, or it cannot be told.
+ssize_t martlet_read_cached(int fd, void *buffer, size_t size, off_t offset);
 /// Takes a read lease and gives it back. 0, or -1 with EAGAIN while somebody writes the file.
 int martlet_try_read_lease(int fd);
 /// Starts writing back what is dirty of a file, and does not wait.

@@ -33,12 +33,16 @@ struct Reply {
 
 final class Connection {
     private static let inputBytes = 256 * 1024
+    /// Longer than the SEARCH that finds a million messages.
+    private static let lineBytesMax = 16 << 20
     /// No server is silent for longer than this and well.
     private static let silenceSecondsMax = 180
 
     let descriptor: CInt
     private var tls: OpaquePointer?
-    private let input: UnsafeMutablePointer<UInt8>
+    private var input: UnsafeMutablePointer<UInt8>
+    /// What `input` holds.
+    private var room = Connection.inputBytes
     private var start = 0
     private var end = 0
     private var tagNumber = 0
@@ -246,18 +250,26 @@ final class Connection {
     /// Reads more; an error where there is no more.
     private func fill() throws(BenchError) {
         if start == end { (start, end) = (0, 0) }
-        if end == Self.inputBytes {
-            guard start > 0 else { throw BenchError("a line of \(end) bytes") }
+        if end == room {
+            if start == 0 { try grow() }
             memmove(input, input + start, end - start)
             (start, end) = (0, end - start)
         }
-        let room = Self.inputBytes - end
         let count =
-            tls.map { Int(SSL_read($0, input + end, CInt(room))) }
-            ?? recv(descriptor, input + end, room, 0)
+            tls.map { Int(SSL_read($0, input + end, CInt(room - end))) }
+            ?? recv(descriptor, input + end, room - end, 0)
         guard count > 0 else { throw BenchError("the server closed the connection") }
         end += count
         received += count
+    }
+
+    private func grow() throws(BenchError) {
+        guard room < Self.lineBytesMax else { throw BenchError("a line of \(end) bytes") }
+        let larger = UnsafeMutablePointer<UInt8>.allocate(capacity: 4 * room)
+        memcpy(larger, input, end)
+        input.deallocate()
+        input = larger
+        room *= 4
     }
 
     func send(_ text: String) { send(Array(text.utf8)) }
