@@ -101,7 +101,9 @@ extension Mailbox {
         var cached = cached
         if cached.messages.isOutline {
             let (disk, outline) = (disk, cached)
-            guard let whole = await context.pool.run(.reading, { disk.readRest(outline) }) else { return }
+            guard let whole = await context.pool.run(.reading, { disk.readRest(outline) }) else {
+                return
+            }
             cached.messages = whole
         }
         prior = Prior(cached, history)
