@@ -47,7 +47,6 @@ extension AllTests {
             )
             let inbox = Mailbox(.inbox, disk, context)
             try await inbox.settle(outlineSuffices: true)
-            #expect(inbox.isOutline)
             return inbox
         }
 
@@ -77,6 +76,7 @@ extension AllTests {
                 let store = try Self.store(scratch)
                 await store.startClock()
                 let inbox = try await Self.outline(scratch, store)
+                #expect(inbox.isOutline)
                 #expect(inbox.table.uids == Array(1...UInt32(Self.count)))
                 #expect(inbox.table.unseenCount == Self.count)
                 // Who needs all of it waits.
@@ -98,16 +98,19 @@ extension AllTests {
             defer { Self.removeCache(scratch) }
             try await EventLoop.test {
                 try await Self.prepare(scratch)
+                var outlines = 0
                 for round in 0..<8 {
                     let store = try Self.store(scratch)
                     await store.startClock()
                     let inbox = try await Self.outline(scratch, store)
+                    // A summary that was written while something happened is held against a scan.
+                    if inbox.isOutline { outlines += 1 }
                     let before = inbox.table.count
                     let modseq = inbox.highestModseq
                     let name = "cur/\(1_000_000_001 + round).M1P1.host:2,"
                     try scratch.rename(name, name + "S")
                     try scratch.remove("cur/\(1_000_001_001 + round).M1P1.host:2,")
-                    try scratch.deliver("new/19000000\(10 + round).new")
+                    try scratch.deliver("cur/19000000\(10 + round).new:2,")
                     try await inbox.settle()
                     await eventually {
                         inbox.isSettled && inbox.table.uids.last == UInt32(Self.count + 1 + round)
@@ -121,6 +124,7 @@ extension AllTests {
                     inbox.unwatch()
                     await store.shutDown()
                 }
+                #expect(outlines > 0)
             }
         }
 
@@ -136,7 +140,7 @@ extension AllTests {
                 let first = try await store.open(.inbox)
                 let index = try #require(first.index)
                 #expect(index.write([SummaryBlock(number: 1, state: nil, fixed: [])], nil))
-                await store.shutDown(inOrder: false)
+                await store.shutDown()
                 let next = try Self.store(scratch)
                 let inbox = try await next.open(.inbox, outlineSuffices: true)
                 #expect(inbox.table.count == Self.count)
