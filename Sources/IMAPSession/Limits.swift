@@ -13,6 +13,9 @@ package enum Limits {
     /// APPENDLIMIT: the largest message that may be uploaded. RFC 7889
     package static let appendBytesMax = 128 << 20
 
+    /// Answers of STORE that are written from one copy of the mailbox's table.
+    static let flagAnswersBatchMax = 256
+
     /// Output gathered before it is sent and the loop given to others.
     static let outputBytesMax = 64 << 10
 

@@ -289,7 +289,7 @@ extension Session {
         let table = mailbox.table
         switch item {
         case .messages: return .number(UInt64(table.count))
-        case .recent: return .number(UInt64(mailbox.unclaimedRecent.count))
+        case .recent: return .number(UInt64(recentCount(mailbox)))
         case .uidNext: return .number(UInt64(mailbox.uidNext))
         case .uidValidity: return .number(UInt64(mailbox.uidValidity))
         case .unseen: return .number(UInt64(table.unseenCount))
@@ -306,6 +306,14 @@ extension Session {
         // A mailbox that cannot be written to may have none.
         case .mailboxID: return mailbox.guid.isEmpty ? nil : .objectID(mailbox.guid)
         }
+    }
+
+    /// Messages that are `\Recent` for this session, or would be.              RFC 3501 §6.3.10
+    private func recentCount(_ mailbox: Mailbox) -> Int {
+        guard let view = selected, view.mailbox === mailbox else {
+            return mailbox.unclaimedRecent.count
+        }
+        return view.recent.union(mailbox.unclaimedRecent).count { mailbox.table.row(of: $0) != nil }
     }
 
     /// RFC822.SIZE of messages, -1 for one that is gone.

@@ -40,6 +40,14 @@ package enum Limits {
     /// wait for some milliseconds then.
     static let manyEvents = 32
 
+    /// Names changed by one command from which on the kernel is asked not to tell of renames and
+    /// removals, and one look at the directory tells what others did: less than that is not worth it.
+    static let quietChangesMin = 1_000
+
+    /// How many messages a mailbox may have for each that is changed, for that look to be less work
+    /// than the events.
+    static let quietTableFactor = 4
+
     /// When work that failed (full disk, lock held) is tried again.
     static let retrySeconds = 5
 

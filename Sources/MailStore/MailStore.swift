@@ -260,7 +260,8 @@ package final class MailStore {
         }
     }
 
-    func liveMailbox(_ path: MailboxPath) -> Mailbox? { live[path] }
+    /// Without a look at the disk: nil for one that nobody has open.
+    package func liveMailbox(_ path: MailboxPath) -> Mailbox? { live[path] }
 
     func forget(_ mailbox: Mailbox) {
         mailbox.unwatch()

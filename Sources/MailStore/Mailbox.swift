@@ -46,6 +46,8 @@ package final class Mailbox {
     }
     /// Another one after each change of `unclaimedRecent`.
     package private(set) var recentVersion: UInt64 = 0
+    /// Commands under way of whose renames and removals no events come.
+    var quietChanges = 0
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
     package internal(set) var isGone = false
     /// What the owner may do here.

@@ -76,12 +76,9 @@ extension Inotify {
 
     nonisolated static func add(
         _ directory: Directory,
-        to descriptor: CInt
+        to descriptor: CInt,
+        _ mask: UInt32 = everything
     ) throws(SystemError) -> CInt {
-        let mask =
-            martlet_in_create | martlet_in_moved_to | martlet_in_moved_from | martlet_in_delete
-            | martlet_in_close_write | martlet_in_delete_self | martlet_in_move_self
-            | martlet_in_onlydir
         // By descriptor: the very directory that the store has open, whatever its path is now.
         let path = Array("/proc/self/fd/\(directory.descriptor)".utf8)
         let result = unsafe try withPath(path) { name throws(SystemError) in

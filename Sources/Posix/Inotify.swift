@@ -106,9 +106,8 @@ package final class Inotify {
         _ directories: Bool,
         _ handler: @escaping @EventLoop (FileEvent.Kind, Span<UInt8>, Bool) -> Void
     ) throws(SystemError) -> WatchID {
-        guard !isStopped else { throw SystemError("inotify_add_watch", EBADF) }
-        return register(
-            try Self.add(directory, to: descriptor),
+        register(
+            try ask(directory, Self.everything),
             wantsDirectories: directories,
             handler
         )
@@ -124,6 +123,35 @@ package final class Inotify {
             Handler(number: lastNumber, wantsDirectories: wantsDirectories, handle: handler)
         )
         return WatchID(value: watch, number: lastNumber)
+    }
+
+    private nonisolated static var quietKinds: UInt32 {
+        martlet_in_close_write | martlet_in_create | martlet_in_delete_self | martlet_in_move_self
+            | martlet_in_onlydir
+    }
+
+    nonisolated static var everything: UInt32 {
+        quietKinds | martlet_in_moved_to | martlet_in_moved_from | martlet_in_delete
+    }
+
+    /// Has the kernel tell of these events in the directory. Returns its watch descriptor.
+    private func ask(_ directory: Directory, _ mask: UInt32) throws(SystemError) -> CInt {
+        guard !isStopped else { throw SystemError("inotify_add_watch", EBADF) }
+        return try Self.add(directory, to: descriptor, mask)
+    }
+
+    /// Has the kernel tell no renames and removals in a watched directory until `unmute`: each of
+    /// thousands of our own would be queued, copied and read. Whoever does that looks at the directory
+    /// after `unmute`. False where another watch wants them.
+    package func mute(_ id: WatchID, _ directory: Directory) -> Bool {
+        guard !isStopped, additions == 0, handlers[id.value]?.count == 1 else { return false }
+        return (try? ask(directory, Self.quietKinds)) == id.value
+    }
+
+    /// Fails where the directory cannot be watched any more.
+    package func unmute(_ id: WatchID, _ directory: Directory) throws(SystemError) {
+        guard !isStopped, handlers[id.value] != nil else { return }
+        _ = try ask(directory, Self.everything)
     }
 
     package func remove(_ id: WatchID) {

@@ -20,7 +20,8 @@ struct ResponseCodeTests {
             let lock = bench.maildir.root + "/dovecot-acl.lock"
             try bench.maildir.write(Array("1:other".utf8), to: lock)
             let held = try await bench.ask(client, "a1 SETACL INBOX ann lrs")
-            #expect(held == ["a1 NO [INUSE] Mailbox is locked by another program"])
+            // Before it, progress may be told, where the machine is slow.
+            #expect(held.last == "a1 NO [INUSE] Mailbox is locked by another program")
             unlink(lock)
             #expect(
                 try await bench.ask(client, "a2 SETACL INBOX ann lrs").last?.hasPrefix("a2 OK")
