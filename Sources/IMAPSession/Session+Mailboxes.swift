@@ -37,8 +37,13 @@ extension Session {
         return try path(MailboxName(bytes))
     }
 
-    func open(_ path: MailboxPath) async throws(CommandFailure) -> Mailbox {
-        do throws(StoreError) { return try await store.open(path) } catch {
+    func open(
+        _ path: MailboxPath,
+        outlineSuffices: Bool = false
+    ) async throws(CommandFailure) -> Mailbox {
+        do throws(StoreError) {
+            return try await store.open(path, outlineSuffices: outlineSuffices)
+        } catch {
             throw CommandFailure(error)
         }
     }
@@ -56,7 +61,11 @@ extension Session {
             output.append(untagged: .ok, .closed, "Previous mailbox closed")
         }
         saved = []
-        let mailbox = try await open(try path(command.mailbox), needing: .read)
+        let mailbox = try await open(
+            try path(command.mailbox),
+            needing: .read,
+            outlineSuffices: command.quickResync == nil
+        )
         let isReadOnly = command.isReadOnly || !mailbox.rights.allowChanges
         let view = SelectedMailbox(
             mailbox,
@@ -69,7 +78,7 @@ extension Session {
         }
         do throws(StoreError) {
             if !isReadOnly { try await mailbox.claimNew() }
-            try await mailbox.settle()
+            try await mailbox.settle(outlineSuffices: command.quickResync == nil)
         } catch {
             view.close()
             throw CommandFailure(error)
@@ -97,6 +106,16 @@ extension Session {
         if let client = command.quickResync { try await resynchronize(client, view) }
         return isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
+    }
+
+    /// After the answer to SELECT, before the next command: the rest of what the mailbox holds.
+    func completeSelected() async {
+        guard let view = selected, view.mailbox.isOutline else { return }
+        do throws(CommandFailure) { try await flush() } catch { return }
+        // Whatever is wrong with it, the next command says so.
+        do throws(StoreError) { try await view.mailbox.settle() } catch {}
+        // Neither the index nor the directories can be read.
+        if view.mailbox.isOutline, !view.mailbox.isGone { end("Mailbox cannot be read") }
     }
 
     private func firstUnseen(_ view: SelectedMailbox) -> UInt32? {

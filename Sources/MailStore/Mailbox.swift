@@ -62,6 +62,9 @@ package final class Mailbox {
     let turnstile = Turnstile()
     var observers: [ObjectIdentifier: (observer: any MailboxObserver, isWriter: Bool)] = [:]
     var watches: [Inotify.WatchID] = []
+    /// Whether the directories are watched, or looked at by time, or were to be once.
+    var isWatchDecided = false
+    var isUnwatched = false
 
     /// Files that came and have no UID yet.
     var arrivals = Arrivals()
@@ -114,7 +117,6 @@ package final class Mailbox {
         self.path = path
         self.disk = disk
         self.context = context
-        watch()
     }
 
     // MARK: Sessions
@@ -146,15 +148,27 @@ package final class Mailbox {
     package var firstUnseen: UInt32? { table.firstUnseenRow().map { table.uids[$0] } }
 
     /// Whether every message has its UID.
-    package var isSettled: Bool { arrivals.isEmpty && !needsScan && suspects.isEmpty }
+    package var isSettled: Bool {
+        arrivals.isEmpty && !needsScan && suspects.isEmpty && !table.isOutline
+    }
+
+    /// Whether only UIDs, flags and modseqs are here yet: what SELECT tells. Names, dates and sizes
+    /// follow at once; until then nothing else may be asked of the mailbox (`settle`).
+    package var isOutline: Bool { table.isOutline }
+
+    /// The outline is there.
+    func outlined() { settled.fire() }
 
     /// Waits until every message that came so far has its UID on disk.
     ///
     /// Where that cannot be (see the design note) it returns with what is known, and throws only for
     /// a mailbox that was never scanned or is gone.
-    package func settle() async throws(StoreError) {
+    ///
+    /// - Parameter outlineSuffices: for who goes on only with what an outline has.
+    package func settle(outlineSuffices: Bool = false) async throws(StoreError) {
         context.inotify?.drain()
         while !isSettled {
+            if outlineSuffices, isOutline, !isGone { return }
             if isGone { throw .noSuchMailbox }
             if let failure {
                 if isKnown { return }
@@ -397,6 +411,8 @@ package final class Mailbox {
         while !isGone {
             if !hasConsultedIndex {
                 await consultIndex()
+            } else if !isWatchDecided {
+                await watch {}
             } else if needsScan || !suspects.isEmpty {
                 try await rescan()
             } else if !arrivals.isEmpty || admissions.first?.isReady == true {

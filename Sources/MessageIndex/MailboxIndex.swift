@@ -111,32 +111,52 @@ package final class MailboxIndex: Sendable {
     }
 
     /// The whole summary; nil where there is none.
-    package func readSummary() -> MailboxSummary? {
+    package func readSummary() -> MailboxSummary? { readOutline().flatMap(readRest) }
+
+    /// The summary's changing half: UIDs, flags, modseqs and places. Nil where there is none.
+    package func readOutline() -> MailboxSummary? {
         try? index.read { transaction throws(IndexError) -> MailboxSummary? in
             guard var header = try header(transaction) else { return nil }
             try transaction.read(IndexKey(.extra, mailbox: number)) { bytes throws(IndexError) in
                 try header.readExtra(bytes)
             }
             var summary = MailboxSummary(header)
-            var next = IndexKey(.state, mailbox: number)
-            let end = IndexKey.end(.state, mailbox: number)
-            while true {
-                var block: UInt32?
-                try transaction.readFirst(from: next, below: end) { key, bytes throws(IndexError) in
-                    block = key.number
-                    try summary.append(state: bytes, key.number)
-                }
-                guard let block else { break }
-                let fixed = IndexKey(.fixed, mailbox: number, block)
-                let isThere = try transaction.read(fixed) { bytes throws(IndexError) in
-                    try summary.append(fixed: bytes)
-                }
-                guard isThere else { throw .inconsistent }
-                if block == .max { break }
-                next = IndexKey(.state, mailbox: number, block + 1)
+            try readBlocks(transaction, .state) { block, bytes throws(IndexError) in
+                try summary.append(state: bytes, block)
             }
-            try summary.check()
+            try summary.checkState()
             return summary
+        }
+    }
+
+    /// The other half to it: dates, sizes and names. Nil where it does not fit.
+    package func readRest(of outline: MailboxSummary) -> MailboxSummary? {
+        try? index.read { transaction throws(IndexError) in
+            var summary = outline
+            summary.reserveFixed()
+            try readBlocks(transaction, .fixed) { _, bytes throws(IndexError) in
+                try summary.append(fixed: bytes)
+            }
+            try summary.checkFixed()
+            return summary
+        }
+    }
+
+    private func readBlocks(
+        _ transaction: borrowing IndexTransaction,
+        _ kind: IndexKey.Kind,
+        _ body: (_ block: UInt32, borrowing Span<UInt8>) throws(IndexError) -> Void
+    ) throws(IndexError) {
+        var next = IndexKey(kind, mailbox: number)
+        let end = IndexKey.end(kind, mailbox: number)
+        while true {
+            var block: UInt32?
+            try transaction.readFirst(from: next, below: end) { key, bytes throws(IndexError) in
+                block = key.number
+                try body(key.number, bytes)
+            }
+            guard let block, block < .max else { return }
+            next = IndexKey(kind, mailbox: number, block + 1)
         }
     }
 
