@@ -105,7 +105,10 @@ let package = Package(
         tests("MailStoreTests", on: ["Bytes", "Posix", "Maildir", "MessageIndex", "MailStore"]),
         tests(
             "IMAPSessionTests",
-            on: ["Bytes", "Posix", "IMAPWire", "Maildir", "MailStore", "IMAPSession"]
+            on: [
+                "Bytes", "Posix", "IMAPWire", "InternetMessage", "Maildir", "MessageIndex",
+                "MailStore", "IMAPSession",
+            ]
         ),
         tests("IMAPLoginTests", on: ["Bytes", "Posix", "IMAPLogin", "Privsep"]),
     ]

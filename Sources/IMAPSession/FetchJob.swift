@@ -86,16 +86,21 @@ extension FetchPlan {
                 } else {
                     result.date = known.date
                 }
-                output.append(beginning)
-                var isFirst = known.isBare
-                SummaryWriter.append(
-                    date: wantsDate ? (result.date == .min ? 0 : result.date) : nil,
-                    size: wantsSize ? Int(result.size) : nil,
-                    isFirst: &isFirst,
-                    to: &output
-                )
-                write(record, isFirst: isFirst, &scratch, to: &output)
-                output.append(")\r\n")
+                if wantsDate, result.date == .min {
+                    // Renamed meanwhile, or gone.
+                    result.isMissing = true
+                } else {
+                    output.append(beginning)
+                    var isFirst = known.isBare
+                    SummaryWriter.append(
+                        date: wantsDate ? result.date : nil,
+                        size: wantsSize ? Int(result.size) : nil,
+                        isFirst: &isFirst,
+                        to: &output
+                    )
+                    write(record, isFirst: isFirst, &scratch, to: &output)
+                    output.append(")\r\n")
+                }
             } else if let content = message.content,
                 !wantsSize || content.size != nil || content.isWhole
             {

@@ -13,6 +13,9 @@ package enum Limits {
     /// APPENDLIMIT: the largest message that may be uploaded. RFC 7889
     package static let appendBytesMax = 128 << 20
 
+    /// Answers of STORE that are written from one copy of the mailbox's table.
+    static let flagAnswersBatchMax = 256
+
     /// Output gathered before it is sent and the loop given to others.
     static let outputBytesMax = 64 << 10
 
@@ -55,6 +58,12 @@ package enum Limits {
 
     /// Messages handed to one job where their headers or records are enough.
     static let renderHeaderCountMax = 256
+
+    /// Messages that SEARCH looks at in memory before it gives the loop back.
+    static let searchRowsMax = 16_384
+
+    /// Headers of which one job makes columns.
+    static let columnHeadersMax = 512
 
     /// Message content that one job may look through for SEARCH, SORT and THREAD.
     static let lookBytesMax = 4 << 20

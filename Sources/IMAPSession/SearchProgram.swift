@@ -7,8 +7,10 @@ import Posix
 
 //  A SEARCH key, prepared once and evaluated for each message
 //
-//  In two rounds: from what is in memory the answer is true, false, or not known; only for a message
-//  where it is not known its file is read, in a job. So `UNSEEN SUBJECT x` reads unseen mail only.
+//  In three rounds: from what is in memory the answer is true, false, or not known; where it is not
+//  known, columns of the header are asked for those messages; and where that is not enough, their files
+//  are read, in jobs. So `UNSEEN SUBJECT x` looks at unseen mail only. The first two rounds evaluate
+//  the key for many messages at once (SearchProgram+Rows.swift).
 
 /// What is in memory of one message.
 struct MessageFacts: Sendable {
@@ -35,16 +37,20 @@ extension MessageFacts {
 }
 
 struct SearchProgram: Sendable {
-    private let root: Node
+    let root: Node
     /// Whether some key needs dates, which are looked up together before the first round.
     let needsDates: Bool
     /// Whether some key needs save dates.
     let needsSaveDates: Bool
+    /// What else of the messages in memory is asked for.
+    let needs: SearchRows.Needs
+    /// The columns that are asked for.
+    let columns: [MessageColumn]
     /// Whether some key needs more than the header.
     private let needsBody: Bool
     private let needsSize: Bool
 
-    private indirect enum Node: Sendable {
+    indirect enum Node: Sendable {
         case constant(Bool)
         case and([Node])
         case or([Node])
@@ -59,7 +65,8 @@ struct SearchProgram: Sendable {
         /// Whether the internal date lies at or before the time (RFC 5032 §3), or above it.
         case isOlder(Int64, Bool)
         case sentDate(DateComparison, Int)
-        case field([UInt8], SearchText)
+        /// With the column that answers for it.
+        case field([UInt8], SearchText, MessageColumn?)
         case body(SearchText)
         case text(SearchText)
         case modseq(UInt64)
@@ -100,6 +107,8 @@ struct SearchProgram: Sendable {
             compiler.charset = charset
         }
         root = try compiler.compile(key)
+        needs = compiler.needs
+        columns = MessageColumn.allCases.filter { compiler.columns.contains($0) }
         needsDates = compiler.needsDates
         needsSaveDates = compiler.needsSaveDates
         needsBody = compiler.needsBody
@@ -117,6 +126,8 @@ struct SearchProgram: Sendable {
         var needsSaveDates = false
         var needsBody = false
         var needsSize = false
+        var needs: SearchRows.Needs = []
+        var columns: Set<MessageColumn> = []
         let converter = CharsetConverter()
 
         mutating func compile(_ key: SearchKey) throws(CommandFailure) -> Node {
@@ -137,8 +148,11 @@ struct SearchProgram: Sendable {
                 return .sequence(ranges)
             case .uid(let set):
                 return .uid(set.resolved(largest: lastUID) ?? RangeBuilder(saved).ranges)
-            case .flag(.system(let flag), let isSet): return .flag(Self.letter(flag), isSet)
+            case .flag(.system(let flag), let isSet):
+                needs.insert(.flags)
+                return .flag(Self.letter(flag), isSet)
             case .flag(.keyword(let name), let isSet):
+                needs.insert(.flags)
                 let index = keywords.index(of: name)
                 guard name.equalsIgnoringCase(Mailbox.forwarded) else {
                     return index.map { .keyword($0, isSet) } ?? .constant(!isSet)
@@ -147,18 +161,25 @@ struct SearchProgram: Sendable {
                 guard let index else { return .flag(.passed, isSet) }
                 let either = Node.or([.flag(.passed, true), .keyword(index, true)])
                 return isSet ? either : .not(either)
-            case .recent(let isRecent): return .recent(isRecent)
+            case .recent(let isRecent):
+                needs.insert(.recent)
+                return .recent(isRecent)
             case .internalDate(let comparison, let day):
                 needsDates = true
+                needs.insert(.dates)
                 return .date(comparison, day.dayNumber)
-            case .sentDate(let comparison, let day): return .sentDate(comparison, day.dayNumber)
-            case .from(let text): return .field([UInt8]("from"), try prepare(text))
-            case .to(let text): return .field([UInt8]("to"), try prepare(text))
-            case .cc(let text): return .field([UInt8]("cc"), try prepare(text))
-            case .bcc(let text): return .field([UInt8]("bcc"), try prepare(text))
-            case .subject(let text): return .field([UInt8]("subject"), try prepare(text))
+            case .sentDate(let comparison, let day):
+                // Where there is no Date field it is the internal date.
+                needs.insert(.dates)
+                columns.insert(.sent)
+                return .sentDate(comparison, day.dayNumber)
+            case .from(let text): return try field([UInt8]("from"), text)
+            case .to(let text): return try field([UInt8]("to"), text)
+            case .cc(let text): return try field([UInt8]("cc"), text)
+            case .bcc(let text): return try field([UInt8]("bcc"), text)
+            case .subject(let text): return try field([UInt8]("subject"), text)
             case .header(let name, let value):
-                return .field(name.lowercased, try prepare(value))
+                return try field(name.lowercased, value)
             case .body(let text):
                 needsBody = true
                 return .body(try prepare(text))
@@ -167,29 +188,46 @@ struct SearchProgram: Sendable {
                 return .text(try prepare(text))
             case .larger(let size):
                 needsSize = true
+                needs.insert(.sizes)
                 return .larger(Int64(clamping: size))
             case .smaller(let size):
                 needsSize = true
+                needs.insert(.sizes)
                 return .smaller(Int64(clamping: size))
             case .older(let seconds):
                 needsDates = true
+                needs.insert(.dates)
                 return .isOlder(WallTime.now.seconds - Int64(seconds), true)
             case .younger(let seconds):
                 needsDates = true
+                needs.insert(.dates)
                 return .isOlder(WallTime.now.seconds - Int64(seconds), false)
             case .saveDate(let comparison, let day):
                 needsDates = true
                 needsSaveDates = true
+                needs.formUnion([.dates, .saveDates])
                 return .saveDate(comparison, day.dayNumber)
             case .saveDateSupported: return .constant(true)
             case .emailID(let id):
                 needsBody = true
                 return .emailID(id)
             case .threadID(let id): return .threadID(id)
-            case .modSeq(let modseq): return .modseq(modseq.value)
+            case .modSeq(let modseq):
+                needs.insert(.modseqs)
+                return .modseq(modseq.value)
             case .uidAfter, .uidBefore:
                 throw .bad("Search key is not offered by this server")
             }
+        }
+
+        private mutating func field(
+            _ name: [UInt8],
+            _ value: [UInt8]
+        ) throws(CommandFailure) -> Node {
+            let text = try prepare(value)
+            let column = text.fitsColumns ? MessageColumn(searching: name) : nil
+            if let column { columns.insert(column) }
+            return .field(name, text, column)
         }
 
         private mutating func compile(_ keys: [SearchKey]) throws(CommandFailure) -> [Node] {
@@ -219,12 +257,7 @@ struct SearchProgram: Sendable {
         }
     }
 
-    // MARK: From memory
-
-    /// Nil where the message's file has to be read.
-    func evaluate(_ facts: MessageFacts) -> Bool? {
-        Self.evaluate(root, facts, nil, nil, nil)
-    }
+    // MARK: From messages
 
     /// What a worker needs to look into messages. Used by one job at a time.
     final class Reader: @unchecked Sendable {
@@ -345,7 +378,7 @@ struct SearchProgram: Sendable {
             guard let content else { return nil }
             let date = sentDay(content.bytes) ?? Self.day(of: facts.date ?? 0)
             return compare(comparison, date, day)
-        case .field(let name, let text):
+        case .field(let name, let text, _):
             guard let reader else { return nil }
             if let record, let found = record.fieldContains(text, name: name, reader.searcher) {
                 return found
@@ -374,7 +407,7 @@ struct SearchProgram: Sendable {
         }
     }
 
-    private static func day(of date: Int64) -> Int {
+    static func day(of date: Int64) -> Int {
         InternalDate(unixSeconds: date).localDate.dayNumber
     }
 
@@ -384,7 +417,7 @@ struct SearchProgram: Sendable {
         return fields.date.flatMap { MessageDate(span, in: $0)?.day }
     }
 
-    private static func compare(_ comparison: DateComparison, _ date: Int, _ day: Int) -> Bool {
+    static func compare(_ comparison: DateComparison, _ date: Int, _ day: Int) -> Bool {
         switch comparison {
         case .before: date < day
         case .on: date == day
@@ -393,7 +426,7 @@ struct SearchProgram: Sendable {
     }
 
     /// Binary search in ascending ranges.
-    private static func contains(_ ranges: [ClosedRange<UInt32>], _ number: UInt32) -> Bool {
+    static func contains(_ ranges: [ClosedRange<UInt32>], _ number: UInt32) -> Bool {
         var low = 0
         var high = ranges.count
         while low < high {

@@ -29,15 +29,16 @@ extension SelectedMailbox {
     /// FETCH for a message whose flags a command changed, or refused to change.
     ///
     /// - Parameters:
+    ///   - table: the mailbox's, taken once for many messages.
     ///   - withFlags: false after .SILENT.
     ///   - withUID: whether the command is of the UID form.
     func appendChange(
         _ uid: UInt32,
+        in table: borrowing MessageTable,
         withFlags: Bool,
         withUID: Bool,
         to output: inout ByteBuffer
     ) {
-        let table = mailbox.table
         guard let index = index(of: uid), let row = table.row(of: uid) else { return }
         appendFetch(index, uid, to: &output)
         let start = output.count
@@ -48,7 +49,7 @@ extension SelectedMailbox {
         }
         if withFlags {
             output.append(output.count > start ? " FLAGS " : "FLAGS ")
-            appendFlags(row, uid, to: &output)
+            appendFlags(table.flags(row), table.beyond, uid, to: &output)
         }
         if telling.modseqs {
             if output.count > start { output.append(.space) }

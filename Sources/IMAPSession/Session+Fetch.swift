@@ -96,7 +96,11 @@ extension Session {
             var ghost: UInt32?
             (index, ghost) = appendSummaries(index..<end, plan, view)
             if let ghost {
-                try await fetchGhost(index, ghost, plan, view, &state)
+                if view.mailbox.table.row(of: ghost) != nil {
+                    try await fetchUnknown(index, plan, view, &state)
+                } else {
+                    try await fetchGhost(index, ghost, plan, view, &state)
+                }
                 index += 1
             }
             progress.done += index - start
@@ -105,7 +109,8 @@ extension Session {
     }
 
     /// Appends messages until the range or the room in the output ends, or one is not in the mailbox
-    /// any more. Returns the index that comes next, and the UID there in the last case.
+    /// any more, or was not found under its name when its size and date were looked up. Returns the
+    /// index that comes next, and the UID there in the last two cases.
     private func appendSummaries(
         _ range: Range<Int>,
         _ plan: FetchPlan,
@@ -119,12 +124,37 @@ extension Session {
         var writer = SummaryWriter(plan, view)
         defer { view.noteSeen(writer.largestModseq) }
         for index in range {
-            guard let row = writer.row(of: uids[index]) else { return (index, uids[index]) }
+            guard let row = writer.row(of: uids[index]), writer.knows(row) else {
+                return (index, uids[index])
+            }
             _ = writer.append(index, uids[index], row, to: &buffer)
             buffer.append(")\r\n")
             if buffer.count >= Limits.outputBytesMax { return (index + 1, nil) }
         }
         return (range.upperBound, nil)
+    }
+
+    /// A message whose size or date was not found. One that is there and cannot be read is told all
+    /// the same, with a size of 0: a client that lists the mailbox must not fail on it.
+    private func fetchUnknown(
+        _ index: Int,
+        _ plan: FetchPlan,
+        _ view: SelectedMailbox,
+        _ state: inout FetchState
+    ) async throws(CommandFailure) {
+        let uid = view.uids[index]
+        let content: MessageContent
+        do throws(StoreError) { content = try await view.mailbox.read(uid) } catch {
+            var writer = SummaryWriter(plan, view)
+            guard error != .messageGone, let row = writer.row(of: uid) else {
+                state.failure = state.failure ?? CommandFailure(error)
+                return
+            }
+            _ = writer.append(index, uid, row, to: &output)
+            output.append(")\r\n")
+            return
+        }
+        try await append(plan.render(content), index, false, plan, view, &state)
     }
 
     /// A message that a sibling session expunged and that this one still numbers.

@@ -37,8 +37,13 @@ extension Session {
         return try path(MailboxName(bytes))
     }
 
-    func open(_ path: MailboxPath) async throws(CommandFailure) -> Mailbox {
-        do throws(StoreError) { return try await store.open(path) } catch {
+    func open(
+        _ path: MailboxPath,
+        outlineSuffices: Bool = false
+    ) async throws(CommandFailure) -> Mailbox {
+        do throws(StoreError) {
+            return try await store.open(path, outlineSuffices: outlineSuffices)
+        } catch {
             throw CommandFailure(error)
         }
     }
@@ -56,7 +61,11 @@ extension Session {
             output.append(untagged: .ok, .closed, "Previous mailbox closed")
         }
         saved = []
-        let mailbox = try await open(try path(command.mailbox), needing: .read)
+        let mailbox = try await open(
+            try path(command.mailbox),
+            needing: .read,
+            outlineSuffices: command.quickResync == nil
+        )
         let isReadOnly = command.isReadOnly || !mailbox.rights.allowChanges
         let view = SelectedMailbox(
             mailbox,
@@ -69,7 +78,7 @@ extension Session {
         }
         do throws(StoreError) {
             if !isReadOnly { try await mailbox.claimNew() }
-            try await mailbox.settle()
+            try await mailbox.settle(outlineSuffices: command.quickResync == nil)
         } catch {
             view.close()
             throw CommandFailure(error)
@@ -97,6 +106,16 @@ extension Session {
         if let client = command.quickResync { try await resynchronize(client, view) }
         return isReadOnly
             ? Completion("Examined", .readOnly) : Completion("Selected", .readWrite)
+    }
+
+    /// After the answer to SELECT, before the next command: the rest of what the mailbox holds.
+    func completeSelected() async {
+        guard let view = selected, view.mailbox.isOutline else { return }
+        do throws(CommandFailure) { try await flush() } catch { return }
+        // Whatever is wrong with it, the next command says so.
+        do throws(StoreError) { try await view.mailbox.settle() } catch {}
+        // Neither the index nor the directories can be read.
+        if view.mailbox.isOutline, !view.mailbox.isGone { end("Mailbox cannot be read") }
     }
 
     private func firstUnseen(_ view: SelectedMailbox) -> UInt32? {
@@ -270,7 +289,7 @@ extension Session {
         let table = mailbox.table
         switch item {
         case .messages: return .number(UInt64(table.count))
-        case .recent: return .number(UInt64(mailbox.unclaimedRecent.count))
+        case .recent: return .number(UInt64(recentCount(mailbox)))
         case .uidNext: return .number(UInt64(mailbox.uidNext))
         case .uidValidity: return .number(UInt64(mailbox.uidValidity))
         case .unseen: return .number(UInt64(table.unseenCount))
@@ -287,6 +306,14 @@ extension Session {
         // A mailbox that cannot be written to may have none.
         case .mailboxID: return mailbox.guid.isEmpty ? nil : .objectID(mailbox.guid)
         }
+    }
+
+    /// Messages that are `\Recent` for this session, or would be.              RFC 3501 §6.3.10
+    private func recentCount(_ mailbox: Mailbox) -> Int {
+        guard let view = selected, view.mailbox === mailbox else {
+            return mailbox.unclaimedRecent.count
+        }
+        return view.recent.union(mailbox.unclaimedRecent).count { mailbox.table.row(of: $0) != nil }
     }
 
     /// RFC822.SIZE of messages, -1 for one that is gone.

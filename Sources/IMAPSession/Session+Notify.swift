@@ -139,7 +139,7 @@ extension Session {
                 notifier.watch.suspect(path)
                 continue
             }
-            tell(state, of: path, notifier)
+            tell(present(state, of: path), of: path, notifier)
             try await flushIfLarge()
         }
         notifier.noteChanges(except: selected?.mailbox.path)
@@ -159,16 +159,36 @@ extension Session {
     private func state(of path: MailboxPath, isFirst: Bool = false) async -> Notifier.Told? {
         guard let notifier, let mailbox = try? await store.open(path) else { return nil }
         do throws(StoreError) { try await mailbox.settleWork() } catch { return nil }
-        let table = mailbox.table
         let tellsFlags = notifier.events(of: path).contains(.flags)
+        let modseq = sync.condStore || isFirst && tellsFlags ? await highestModseq(mailbox) : nil
+        return Self.state(of: mailbox, tellsFlags: tellsFlags, highestModseq: modseq)
+    }
+
+    private static func state(
+        of mailbox: Mailbox,
+        tellsFlags: Bool,
+        highestModseq: UInt64?
+    ) -> Notifier.Told {
+        let table = mailbox.table
         return Notifier.Told(
             uidValidity: mailbox.uidValidity,
             messages: table.count,
             uidNext: mailbox.uidNext,
-            unseen: tellsFlags
-                ? table.uids.indices.count { !table.flags($0).contains(.seen) } : nil,
-            highestModseq: sync.condStore || isFirst && tellsFlags
-                ? await highestModseq(mailbox) : nil
+            unseen: tellsFlags ? table.unseenCount : nil,
+            highestModseq: highestModseq
+        )
+    }
+
+    /// What a mailbox that was looked at is now. While it waited to be told the session may have
+    /// answered STATUS or APPEND, and what it tells must not be older.
+    private func present(_ seen: Notifier.Told, of path: MailboxPath) -> Notifier.Told {
+        guard let mailbox = store.liveMailbox(path), mailbox.uidValidity == seen.uidValidity else {
+            return seen
+        }
+        return Self.state(
+            of: mailbox,
+            tellsFlags: seen.unseen != nil,
+            highestModseq: seen.highestModseq.map { $0 == 0 ? 0 : mailbox.highestModseq }
         )
     }
 

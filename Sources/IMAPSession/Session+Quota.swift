@@ -23,9 +23,11 @@ extension Session {
 
     //  getquotaroot = "GETQUOTAROOT" SP mailbox                              RFC 9208 §4.1.2
     //
-    //  The mailbox need not exist.
+    //  The mailbox need not exist. One that does must be readable (§6).
     func getQuotaRoot(_ name: MailboxName) async throws(CommandFailure) -> Completion {
-        let mailbox = store.naming.name(of: try path(name))
+        let path = try path(name)
+        do throws(StoreError) { try await need(.read, path) } catch { throw CommandFailure(error) }
+        let mailbox = store.naming.name(of: path)
         let quota = await store.quota()
         output.append(quotaRoot: mailbox, roots: quota == nil ? [] : [Self.quotaRoot], mode)
         if let quota { appendQuota(quota) }

@@ -16,9 +16,10 @@ extension Session {
     /// Opens a mailbox on which the user must have rights.
     func open(
         _ path: MailboxPath,
-        needing rights: MailboxRights
+        needing rights: MailboxRights,
+        outlineSuffices: Bool = false
     ) async throws(CommandFailure) -> Mailbox {
-        let mailbox = try await open(path)
+        let mailbox = try await open(path, outlineSuffices: outlineSuffices)
         try need(rights, mailbox)
         return mailbox
     }

@@ -149,68 +149,75 @@ extension Session {
         within runs: [Range<Int>]
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
-        var unknown: [(index: Int, facts: MessageFacts)] = []
+        var unknown: [Int] = []
         for run in runs {
-            if program.needsDates { await view.mailbox.loadDates(Array(view.uids[run])) }
+            if program.needsDates { await view.loadDates(run) }
             var start = run.lowerBound
             while start < run.upperBound {
-                let end = min(start + 4_096, run.upperBound)
-                sort(start..<end, program, view, &found, &unknown)
+                let end = min(start + Limits.searchRowsMax, run.upperBound)
+                let rows = SearchRows(start..<end, view, program.needs)
+                sort(rows.indexes, program.evaluate(rows, nil), &found, &unknown)
                 start = end
                 if start < run.upperBound { await EventLoop.yield() }
             }
         }
         guard !unknown.isEmpty else { return found }
-        found += try await read(program, unknown, view)
+        progress.begin(unknown.count)
+        if !program.columns.isEmpty {
+            let open = unknown
+            unknown = []
+            try await searchColumns(program, view, open, &found, &unknown)
+        }
+        if !unknown.isEmpty {
+            progress.goal = progress.done + unknown.count
+            found += try await read(program, unknown, view)
+        }
         return found.sorted()
     }
 
-    /// The first round over a run of messages: the columns are held once, and not across an await.
     private func sort(
-        _ range: Range<Int>,
-        _ program: SearchProgram,
-        _ view: SelectedMailbox,
+        _ indexes: [Int],
+        _ answers: [UInt8],
         _ found: inout [Int],
-        _ unknown: inout [(index: Int, facts: MessageFacts)]
+        _ unknown: inout [Int]
     ) {
-        let uids = view.uids
-        let table = view.mailbox.table
-        let recent = view.recent
-        let hasBeyond = !table.beyond.isEmpty
-        var row = table.firstRow(from: uids[range.lowerBound])
-        for index in range {
-            let uid = uids[index]
-            while row < table.count, table.uids[row] < uid { row += 1 }
-            guard row < table.count, table.uids[row] == uid else { continue }
-            let facts = MessageFacts(
-                sequence: UInt32(index + 1),
-                uid: uid,
-                flags: table.flags(row),
-                beyond: hasBeyond ? table.beyond[uid] ?? [] : [],
-                isRecent: !recent.isEmpty && recent.contains(uid),
-                date: table.dates[row] == .min ? nil : table.dates[row],
-                size: table.sizes[row] < 0 ? nil : table.sizes[row],
-                modseq: table.modseqs[row],
-                saveDate: program.needsSaveDates
-                    ? SaveDate.seconds(inName: table.base(row)) : nil
-            )
-            switch program.evaluate(facts) {
-            case true?: found.append(index)
-            case false?: break
-            case nil: unknown.append((index, facts))
+        for (offset, index) in indexes.enumerated() {
+            switch answers[offset] {
+            case SearchProgram.yes: found.append(index)
+            case SearchProgram.unknown: unknown.append(index)
+            default: break
             }
         }
     }
 
-    /// The second round: looks into the files.
+    /// The second round: asks columns of the header.
+    private func searchColumns(
+        _ program: SearchProgram,
+        _ view: SelectedMailbox,
+        _ open: [Int],
+        _ found: inout [Int],
+        _ unknown: inout [Int]
+    ) async throws(CommandFailure) {
+        let uids = view.uids
+        let source = ColumnSource(view.mailbox)
+        for piece in open.map({ uids[$0] }).columnPieces {
+            let rows = SearchRows(open[piece], view, program.needs)
+            let answers = try await withColumns(program.columns, of: rows.uids, view, source) {
+                program.evaluate(rows, $0)
+            }
+            sort(rows.indexes, answers, &found, &unknown)
+        }
+    }
+
+    /// The third round: looks into the files.
     private func read(
         _ program: SearchProgram,
-        _ unknown: [(index: Int, facts: MessageFacts)],
+        _ unknown: [Int],
         _ view: SelectedMailbox
     ) async throws(CommandFailure) -> [Int] {
         var found: [Int] = []
-        progress.begin(unknown.count)
         let mailbox = view.mailbox
+        let uids = view.uids
         let pipeline = MessagePipeline(
             mailbox,
             count: unknown.count,
@@ -218,14 +225,14 @@ extension Session {
             budget: Limits.lookBytesMax
         ) { part in
             let look = program.look
-            let entries = Array(unknown[part])
+            let facts = MessageFacts.of(unknown[part], view, program)
             let job = DetailJob(
-                names: mailbox.names(of: entries.map(\.facts.uid)[...]),
+                names: mailbox.names(of: facts.map(\.uid)[...]),
                 details: look.makes == .none ? nil : mailbox.details,
                 extent: look.extent,
                 makes: mailbox.details == nil ? .none : look.makes
             )
-            return (job: job, facts: entries.map(\.facts))
+            return (job: job, facts: facts)
         } work: { input, messageReader in
             let reader = SearchProgram.Reader()
             var results: [Bool?] = []
@@ -247,19 +254,70 @@ extension Session {
         while let (part, output) = await pipeline.take() {
             mailbox.keep(output.made)
             for (offset, result) in output.results.enumerated() {
-                let entry = unknown[part.lowerBound + offset]
+                let index = unknown[part.lowerBound + offset]
                 if let result {
-                    if result { found.append(entry.index) }
-                } else if let content = try? await mailbox.read(entry.facts.uid) {
-                    if program.evaluate(entry.facts, content, SearchProgram.Reader()) {
-                        found.append(entry.index)
+                    if result { found.append(index) }
+                } else if let content = try? await mailbox.read(uids[index]) {
+                    let facts = MessageFacts.of([index], view, program)[0]
+                    if program.evaluate(facts, content, SearchProgram.Reader()) {
+                        found.append(index)
                     }
                 }
             }
-            progress.done = part.upperBound
+            progress.done += part.count
             if isEnding { throw .closed }
         }
         return found
+    }
+}
+
+extension SelectedMailbox {
+    /// Looks up the internal dates that are not known yet.
+    func loadDates(_ range: Range<Int>) async {
+        guard !range.isEmpty else { return }
+        let table = mailbox.table
+        let known = table.uids
+        var missing: [UInt32] = []
+        var row = table.firstRow(from: uids[range.lowerBound])
+        for index in range {
+            let uid = uids[index]
+            while row < known.count, known[row] < uid { row += 1 }
+            guard row < known.count, known[row] == uid else { continue }
+            if table.dates[row] == .min { missing.append(uid) }
+        }
+        if !missing.isEmpty { await mailbox.loadDates(missing) }
+    }
+}
+
+extension MessageFacts {
+    /// What is in memory of messages. One that is gone has nothing but its numbers: its file may
+    /// be there still.
+    @EventLoop
+    fileprivate static func of(
+        _ indexes: some Collection<Int>,
+        _ view: SelectedMailbox,
+        _ program: SearchProgram
+    ) -> [MessageFacts] {
+        let table = view.mailbox.table
+        let (uids, recent) = (view.uids, view.recent)
+        return indexes.map { index in
+            let uid = uids[index]
+            var facts = MessageFacts(
+                sequence: UInt32(index + 1),
+                uid: uid,
+                flags: [],
+                beyond: table.beyond[uid] ?? [],
+                isRecent: recent.contains(uid),
+                modseq: 0
+            )
+            guard let row = table.row(of: uid) else { return facts }
+            facts.flags = table.flags(row)
+            facts.modseq = table.modseqs[row]
+            if table.dates[row] != .min { facts.date = table.dates[row] }
+            if table.sizes[row] >= 0 { facts.size = table.sizes[row] }
+            if program.needsSaveDates { facts.saveDate = SaveDate.seconds(inName: table.base(row)) }
+            return facts
+        }
     }
 }
 

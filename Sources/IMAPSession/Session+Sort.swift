@@ -14,105 +14,143 @@ extension Session {
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
         let program = SortProgram(command.criteria)
-        var facts = try await collect(found, view, needsSize: program.needsSize) {
-            index,
-            record,
-            known in
-            program.facts(index, record, known)
+        let messages = try await collect(
+            found,
+            view,
+            program.columns,
+            ColumnSource(view.mailbox),
+            needsArrivals: program.needsArrivals,
+            needsSizes: program.needsSizes
+        )
+        let sorted = await view.mailbox.inJob { () -> [Int] in
+            program.order(messages).map { messages.indexes[$0] }
         }
-        facts.sort { program.precedes($0, $1) }
-        let numbers = facts.map { number($0.index, command.kind, view) }
+        let numbers = sorted.map { number($0, command.kind, view) }
         guard let returns = command.returns else {
-            let indexes = facts.map(\.index)
-            output.append("SORT", numbers: numbers, modSeq: modSeq(command.key, indexes, view))
+            output.append("SORT", numbers: numbers, modSeq: modSeq(command.key, sorted, view))
             return Completion("Sorted")
         }
-        if returns.save { saved = returns.saved(of: facts.map { view.uids[$0.index] }) }
+        if returns.save { saved = returns.saved(of: sorted.map { view.uids[$0] }) }
         if returns.isAnswered {
-            let modSeq = modSeq(command.key, returns.told(of: facts.map(\.index)), view)
+            let modSeq = modSeq(command.key, returns.told(of: sorted), view)
             answer(returns, numbers, tag, isUID: command.kind == .uid, modSeq)
         }
         return Completion("Sorted")
     }
 
     func thread(_ command: ThreadCommand) async throws(CommandFailure) -> Completion {
+        let algorithm = command.algorithm
+        if case .unknown = algorithm {
+            throw .bad("Thread algorithm is not offered by this server")
+        }
         let view = try await settledView()
         let found = try await find(command.key, command.charset, nil, view)
-        let kind = command.kind
-        let uids = view.uids
-        let needsReceived = command.algorithm == .refs
-        let messages = try await collect(found, view) { index, record, known in
-            ThreadMessage(
-                number: kind == .uid ? uids[index] : UInt32(index + 1),
-                record,
-                known,
-                needsReceived: needsReceived
-            )
+        let source = ColumnSource(view.mailbox)
+        let messages = try await collect(
+            found,
+            view,
+            ThreadMessages.columns(for: algorithm),
+            source,
+            needsArrivals: algorithm == .refs
+        )
+        let numbers = messages.indexes.map { number($0, command.kind, view) }
+        let text = await view.mailbox.inJob { () -> [UInt8] in
+            var text = ByteBuffer(capacity: 16 + 8 * numbers.count)
+            text.append("* THREAD")
+            if !numbers.isEmpty { text.append(.space) }
+            ThreadForest(algorithm, ThreadMessages(messages, numbers, seed: source.seed))
+                .write(to: &text)
+            text.append("\r\n")
+            return text.bytes
         }
-        let forest: ThreadForest
-        switch command.algorithm {
-        case .orderedSubject: forest = ThreadForest(orderedSubject: messages)
-        case .references: forest = ThreadForest(references: messages)
-        case .refs: forest = ThreadForest(refs: messages)
-        case .unknown: throw .bad("Thread algorithm is not offered by this server")
-        }
-        output.append("* THREAD")
-        if !messages.isEmpty { output.append(.space) }
-        forest.write(to: &output)
-        output.append("\r\n")
+        output.append(text)
         return Completion("Threaded")
     }
 
-    /// Takes something from each message, in jobs; the order is kept, what is gone is left out.
-    private func collect<Value: Sendable>(
+    /// Columns, internal dates and sizes of messages; the order is kept, what is gone is left out.
+    private func collect(
         _ found: [Int],
         _ view: SelectedMailbox,
-        needsSize: Bool = false,
-        _ body: @escaping @Sendable (Int, borrowing DetailRecord, SortFacts.Known) -> Value?
-    ) async throws(CommandFailure) -> [Value] {
-        var values: [Value] = []
-        values.reserveCapacity(found.count)
+        _ columns: [MessageColumn],
+        _ source: ColumnSource,
+        needsArrivals: Bool,
+        needsSizes: Bool = false
+    ) async throws(CommandFailure) -> SortMessages {
         progress.begin(found.count)
+        let needsDates = needsArrivals || columns.contains(.sent)
+        var needs: SearchRows.Needs = []
+        if needsDates { needs.insert(.dates) }
+        if needsSizes { needs.insert(.sizes) }
+        let rows = SearchRows(found, view, needs)
+        var cells = ColumnRows(columns)
+        if !columns.isEmpty {
+            for piece in rows.uids.columnPieces {
+                let uids = Array(rows.uids[piece])
+                let more = try await withColumns(columns, of: uids, view, source) { $0 }
+                if piece.count == rows.count {
+                    cells = more
+                } else {
+                    cells.append(contentsOf: more)
+                }
+            }
+        }
+        var (dates, sizes) = (rows.dates, rows.sizes)
+        if needsDates { await loadDates(rows, cells, isEach: needsArrivals, view, &dates) }
+        if needsSizes { try await loadSizes(rows, view, &sizes) }
+        return SortMessages(indexes: rows.indexes, rows: cells, dates: dates, sizes: sizes)
+    }
+
+    /// Looks up internal dates: of each message, or where there is no sent date.
+    private func loadDates(
+        _ rows: SearchRows,
+        _ cells: ColumnRows,
+        isEach: Bool,
+        _ view: SelectedMailbox,
+        _ dates: inout [Int64]
+    ) async {
+        for (offset, date) in cells.dates { dates[offset] = date }
+        let sent = cells[.sent]
+        let missing = dates.indices.filter {
+            dates[$0] == .min && (isEach || sent.sentTime($0) == nil)
+        }
+        if missing.isEmpty { return }
+        await view.mailbox.loadDates(missing.map { rows.uids[$0] })
+        let table = view.mailbox.table
+        for offset in missing {
+            if let row = table.row(of: rows.uids[offset]) { dates[offset] = table.dates[row] }
+        }
+    }
+
+    /// Counts RFC822.SIZE where it is not known yet.
+    private func loadSizes(
+        _ rows: SearchRows,
+        _ view: SelectedMailbox,
+        _ sizes: inout [Int64]
+    ) async throws(CommandFailure) {
+        let missing = sizes.indices.filter { sizes[$0] < 0 }
+        if missing.isEmpty { return }
         let mailbox = view.mailbox
-        let uids = view.uids
         let pipeline = MessagePipeline(
             mailbox,
-            count: found.count,
+            count: missing.count,
             batchMax: Limits.renderHeaderCountMax,
             budget: Limits.lookBytesMax
         ) { part in
-            let indexes = Array(found[part])
-            let table = mailbox.table
-            let known = indexes.map { index -> SortFacts.Known in
-                guard let row = table.row(of: uids[index]) else { return .init() }
-                let (size, date) = (table.sizes[row], table.dates[row])
-                return .init(size: size < 0 ? nil : Int(size), date: date == .min ? nil : date)
-            }
-            let job = DetailJob(
-                names: mailbox.names(of: indexes.map { uids[$0] }[...]),
+            DetailJob(
+                names: mailbox.names(of: missing[part].map { rows.uids[$0] }[...]),
                 details: mailbox.details,
-                extent: needsSize ? .whole : .header,
+                extent: .whole,
                 makes: .ofHeader
             )
-            return (job: job, indexes: indexes, known: known)
-        } work: { input, reader in
-            var results: [Value?] = []
-            let run = input.job.run(
+        } work: { job, reader in
+            var results: [Int?] = []
+            let run = job.run(
                 reader,
                 budget: Limits.lookBytesMax,
-                size: { input.known[$0].size },
-                isEnough: { body(input.indexes[$0], $1, input.known[$0]) != nil }
-            ) { offset, message in
-                guard let record = message.record else {
-                    results.append(nil)
-                    return true
-                }
-                var known = input.known[offset]
-                if let content = message.content {
-                    known.date = content.date
-                    known.size = content.size ?? known.size
-                }
-                results.append(body(input.indexes[offset], record, known))
+                size: { _ in nil },
+                isEnough: { $1.size != nil }
+            ) { _, message in
+                results.append(message.content?.size ?? message.record?.size)
                 return true
             }
             return PipelineOutput(
@@ -124,29 +162,19 @@ extension Session {
         while let (part, output) = await pipeline.take() {
             mailbox.keep(output.made)
             for (offset, result) in output.results.enumerated() {
-                let index = found[part.lowerBound + offset]
-                if let result {
-                    values.append(result)
-                } else if let content = try? await mailbox.read(uids[index]) {
-                    if let value = Self.look(at: content, index, body) { values.append(value) }
+                let place = missing[part.lowerBound + offset]
+                let uid = rows.uids[place]
+                var size = result
+                if size == nil, let content = try? await mailbox.read(uid) {
+                    let bytes = content.bytes
+                    size = MessageText.crlfSize(of: bytes.span)
                 }
+                guard let size else { continue }
+                sizes[place] = Int64(size)
+                mailbox.note(uid, size: Int64(size), date: .min)
             }
-            progress.done = part.upperBound
+            progress.done = min(progress.done + part.count, progress.goal)
             if isEnding { throw .closed }
         }
-        return values
-    }
-
-    /// The same for a message that was not where it was expected.
-    private static func look<Value>(
-        at content: MessageContent,
-        _ index: Int,
-        _ body: (Int, borrowing DetailRecord, SortFacts.Known) -> Value?
-    ) -> Value? {
-        let bytes = content.bytes
-        let size = MessageText.crlfSize(of: bytes.span)
-        let made = DetailRecord.make(bytes.span, [], size: size)
-        guard let record = DetailRecord(made.span) else { return nil }
-        return body(index, record, .init(size: size, date: content.date.seconds))
     }
 }

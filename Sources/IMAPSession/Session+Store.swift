@@ -39,33 +39,40 @@ extension Session {
         var failure: CommandFailure?
         var modified = RangeBuilder()
         let isConditional = command.unchangedSince != nil
-        for (uid, outcome) in zip(uids, outcomes) {
-            switch outcome {
-            case .gone: failure = failure ?? CommandFailure(.messageGone)
-            case .refused(let error): failure = CommandFailure(error)
-            case .changed, .unchanged:
-                // RFC 7162 §3.1.3: the new mod-sequence is told in any case.
-                let tellsModseq =
-                    view.telling.modseqs && (outcome == .changed || isConditional)
-                guard !command.isSilent || tellsModseq else { continue }
+        var next = 0
+        while next < uids.count {
+            // The table is a copy, to be taken once for many and not across a wait.
+            let table = view.mailbox.table
+            let end = min(next + Limits.flagAnswersBatchMax, uids.count)
+            for (uid, outcome) in zip(uids[next..<end], outcomes[next..<end]) {
+                var withFlags = true
+                switch outcome {
+                case .gone:
+                    failure = failure ?? CommandFailure(.messageGone)
+                    continue
+                case .refused(let error):
+                    failure = CommandFailure(error)
+                    continue
+                case .changed, .unchanged:
+                    // RFC 7162 §3.1.3: the new mod-sequence is told in any case.
+                    let tellsModseq =
+                        view.telling.modseqs && (outcome == .changed || isConditional)
+                    guard !command.isSilent || tellsModseq else { continue }
+                    withFlags = !command.isSilent
+                case .modified:
+                    guard let index = view.index(of: uid) else { continue }
+                    modified.add(command.kind == .uid ? uid : UInt32(index + 1))
+                }
                 view.appendChange(
                     uid,
-                    withFlags: !command.isSilent,
+                    in: table,
+                    withFlags: withFlags,
                     withUID: command.kind == .uid,
                     to: &output
                 )
-                try await flushIfLarge()
-            case .modified:
-                guard let index = view.index(of: uid) else { continue }
-                modified.add(command.kind == .uid ? uid : UInt32(index + 1))
-                view.appendChange(
-                    uid,
-                    withFlags: true,
-                    withUID: command.kind == .uid,
-                    to: &output
-                )
-                try await flushIfLarge()
             }
+            next = end
+            try await flushIfLarge()
         }
         outcomes = []
         let code = modified.ranges.isEmpty ? nil : ResponseCode.modified(modified.ranges)

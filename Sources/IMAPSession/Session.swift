@@ -323,6 +323,7 @@ package final class Session {
             _ = highestModseqCode(hasRoom: false)
             answer(error, command.tag)
         }
+        if case .select = command.body { await completeSelected() }
     }
 
     func answer(_ failure: CommandFailure, _ tag: [UInt8]) {

@@ -4,107 +4,80 @@ import InternetMessage
 import MailStore
 import Posix
 
-/// What SORT compares of one message; only what the criteria ask for is filled in.
-struct SortFacts: Sendable {
-    /// Index in the session's view: the last criterion of all.
-    var index: Int
-    var arrival: Int64 = 0
-    var date: Int64 = 0
-    var size = 0
-    /// What is known of a message beside its record.
-    struct Known: Sendable {
-        var size: Int?
-        /// INTERNALDATE.
-        var date: Int64?
-    }
+/// What SORT and THREAD know of messages, in columns; those that nobody asks for are empty.
+struct SortMessages: Sendable {
+    /// Indexes in the session's view, ascending.
+    var indexes: [Int]
+    var rows: ColumnRows
+    /// INTERNALDATE in seconds, `.min` where it was not to be had.
+    var dates: [Int64]
+    /// RFC822.SIZE, -1 where it was not to be had.
+    var sizes: [Int64]
 
-    /// Folded texts, one for each criterion that compares text, in their order.
-    var texts: [[UInt8]] = []
+    /// The sent date, or the internal date where there is none.
+    func date(_ offset: Int, _ sent: ColumnCells) -> Int64 {
+        sent.sentTime(offset) ?? dates[offset]
+    }
 }
 
-/// The criteria of a SORT: what to take from a message, and how to compare.   RFC 5256 §3, RFC 5957
+/// The criteria of a SORT: what to take from messages, and how to compare.   RFC 5256 §3, RFC 5957
 struct SortProgram: Sendable {
     private let criteria: [SortCommand.Criterion]
+    let columns: [MessageColumn]
 
-    init(_ criteria: [SortCommand.Criterion]) { self.criteria = criteria }
+    init(_ criteria: [SortCommand.Criterion]) {
+        self.criteria = criteria
+        let used = Set(criteria.compactMap { $0.key.column })
+        columns = MessageColumn.allCases.filter { used.contains($0) }
+    }
 
     /// Whether RFC822.SIZE is compared.
-    var needsSize: Bool { criteria.contains { $0.key == .size } }
+    var needsSizes: Bool { criteria.contains { $0.key == .size } }
+    /// Whether the internal date of each message is compared.
+    var needsArrivals: Bool { criteria.contains { $0.key == .arrival } }
 
-    /// A pure function of the message, for jobs; nil where more of it has to be known.
-    func facts(
-        _ index: Int,
-        _ record: borrowing DetailRecord,
-        _ known: SortFacts.Known
-    ) -> SortFacts? {
-        var facts = SortFacts(index: index)
-        for criterion in criteria {
-            switch criterion.key {
-            case .relevancy: break
-            case .arrival:
-                guard let date = known.date else { return nil }
-                facts.arrival = date
-            case .date:
-                guard let date = record.sentTime ?? known.date else { return nil }
-                facts.date = date
-            case .size:
-                guard let size = known.size ?? record.size else { return nil }
-                facts.size = size
-            case .subject: facts.texts.append(record.key(.subject))
-            case .from: facts.texts.append(record.key(.from))
-            case .to: facts.texts.append(record.key(.to))
-            case .cc: facts.texts.append(record.key(.cc))
-            case .displayFrom: facts.texts.append(record.key(.displayFrom))
-            case .displayTo: facts.texts.append(record.key(.displayTo))
-            }
+    /// The messages in order, as offsets; those of which something is not known are left out.
+    func order(_ messages: SortMessages) -> [Int] {
+        let sent = messages.rows[.sent]
+        let isDated = columns.contains(.sent)
+        var known: [UInt32] = []
+        known.reserveCapacity(messages.indexes.count)
+        for offset in messages.indexes.indices {
+            if !columns.isEmpty, !messages.rows.isThere[offset] { continue }
+            if needsArrivals, messages.dates[offset] == .min { continue }
+            if isDated, messages.date(offset, sent) == .min { continue }
+            if needsSizes, messages.sizes[offset] < 0 { continue }
+            known.append(UInt32(offset))
         }
-        return facts
-    }
-
-    func precedes(_ left: SortFacts, _ right: SortFacts) -> Bool {
-        var text = 0
-        for criterion in criteria {
-            var order = 0
+        var order = KeySort(known)
+        for criterion in criteria.reversed() {
+            let isReverse = criterion.isReverse
             switch criterion.key {
-            case .arrival: order = compare(left.arrival, right.arrival)
-            case .date: order = compare(left.date, right.date)
-            case .size: order = compare(left.size, right.size)
             case .relevancy: break
+            case .arrival: order.sort(isReverse: isReverse) { messages.dates[Int($0)] }
+            case .size: order.sort(isReverse: isReverse) { messages.sizes[Int($0)] }
+            case .date: order.sort(isReverse: isReverse) { messages.date(Int($0), sent) }
             case .subject, .from, .to, .cc, .displayFrom, .displayTo:
-                if left.texts[text] != right.texts[text] {
-                    order = left.texts[text].lexicographicallyPrecedes(right.texts[text]) ? -1 : 1
-                }
-                text += 1
+                guard let column = criterion.key.column else { break }
+                order.sort(isReverse: isReverse, messages.rows[column])
             }
-            if order != 0 { return criterion.isReverse ? order > 0 : order < 0 }
         }
-        return left.index < right.index
-    }
-
-    private func compare<Value: Comparable>(_ left: Value, _ right: Value) -> Int {
-        left == right ? 0 : left < right ? -1 : 1
+        return order.items.map { Int($0) }
     }
 }
 
-extension ThreadMessage {
-    /// What threading takes from a message; nil where its date has to be looked up.
-    init?(
-        number: UInt32,
-        _ record: borrowing DetailRecord,
-        _ known: SortFacts.Known,
-        needsReceived: Bool
-    ) {
-        guard let date = record.sentTime ?? known.date, !needsReceived || known.date != nil
-        else { return nil }
-        let (messageID, references) = record.threadIDs
-        self.init(
-            number: number,
-            date: date,
-            received: known.date ?? date,
-            subject: record.key(.subject),
-            isReply: record.isReply,
-            messageID: messageID,
-            references: references
-        )
+extension SortCommand.Key {
+    /// Where what it compares is kept.
+    fileprivate var column: MessageColumn? {
+        switch self {
+        case .relevancy, .arrival, .size: nil
+        case .date: .sent
+        case .subject: .subjectKey
+        case .from: .fromKey
+        case .to: .toKey
+        case .cc: .ccKey
+        case .displayFrom: .displayFromKey
+        case .displayTo: .displayToKey
+        }
     }
 }

@@ -38,6 +38,11 @@ struct SummaryWriter {
         return row
     }
 
+    /// Whether size and date are known where they are asked for.
+    func knows(_ row: Int) -> Bool {
+        !(plan.wantsSize && table.sizes[row] < 0) && !(plan.wantsDate && table.dates[row] == .min)
+    }
+
     /// What is known of a message's size and date: -1 and `.min` where they are not.
     func sizeAndDate(_ row: Int) -> (size: Int64, date: Int64) {
         (table.sizes[row], table.dates[row])

@@ -70,6 +70,8 @@ extension Grammar {
         } while acceptElement(&cursor)
         let end = cursor.offset
         try close(&cursor)
+        // RFC 5267 §4.2: a hint asks for nothing, so it is an empty list.
+        if returns.isHintAlone { returns.all = true }
         // RFC 5267 §4.4 and RFC 9394 §3.1.
         guard returns.partial == nil || !returns.all else {
             throw SyntaxError(at: end, expected: "either PARTIAL or ALL")

@@ -16,6 +16,12 @@ package struct SearchReturn: Hashable, Sendable {
     package var partial: PartialRange?
 
     package init() {}
+
+    /// `RETURN (CONTEXT)`.
+    var isHintAlone: Bool {
+        context && partial == nil
+            && !(min || max || all || count || save || update || relevancy)
+    }
 }
 
 /// SEARCH and UID SEARCH.

@@ -3,8 +3,8 @@ package import Bytes
 //  What is kept of a message, so that its file need not be read again
 //
 //  A record follows from the message's bytes alone, and from how deep it was asked to be. The least is
-//  the header fields that clients ask for in lists: from them follow ENVELOPE and what SORT and THREAD
-//  compare, so that none of that is kept beside them. Whoever asks for more has a record made that
+//  the header fields that clients ask for in lists: from them follows ENVELOPE, and columns are made
+//  of them, so that none of that is kept beside them. Whoever asks for more has a record made that
 //  keeps more: every field, or what only all of the message tells (ENVELOPE goes with it, as it goes
 //  on the wire, since who asks for BODYSTRUCTURE asks for both).
 //
@@ -145,58 +145,11 @@ package struct DetailRecord: ~Escapable {
 
     // MARK: What follows from the header
 
-    private var fields: EnvelopeFields {
-        let header = header
-        return EnvelopeFields(in: header, header: 0..<header.count)
-    }
-
-    private var sent: MessageDate? {
-        let header = header
-        return fields.date.flatMap { MessageDate(header, in: $0) }
-    }
     /// The day of the Date field as the sender wrote it, whatever the zone.
-    package var sentDay: Int? { sent?.day }
-    /// The time of the Date field in seconds.
-    package var sentTime: Int64? { sent.map { Int64($0.seconds) } }
-
-    /// A text that SORT compares, folded.
-    package enum SortKey: Sendable { case subject, from, to, cc, displayFrom, displayTo }
-
-    package func key(_ key: SortKey) -> [UInt8] {
-        let fields = fields
-        let field: Range<Int>?
-        switch key {
-        case .subject: return CaseFold.shared.folded(baseSubject?.text ?? [])
-        case .from, .displayFrom: field = fields.from
-        case .to, .displayTo: field = fields.to.first
-        case .cc: field = fields.cc.first
-        }
-        let address = AddressSortKey(header, field: field, decoder: HeaderDecoder())
-        switch key {
-        case .displayFrom, .displayTo: return CaseFold.shared.folded(address.display)
-        default: return CaseFold.shared.folded(address.mailbox)
-        }
-    }
-
-    /// Whether the subject says that the message is a reply or forwarded.
-    package var isReply: Bool { baseSubject?.isReply ?? false }
-
-    private var baseSubject: BaseSubject? {
+    package var sentDay: Int? {
         let header = header
-        return fields.subject.map {
-            BaseSubject(header, subject: $0, decoder: HeaderDecoder())
-        }
-    }
-
-    /// Message-ID, where there is one, and the IDs that it refers to, from the oldest on.
-    package var threadIDs: (messageID: [UInt8]?, references: [[UInt8]]) {
-        let (header, fields) = (header, fields)
-        let id = fields.messageID.flatMap { MessageIDs.parse(header, in: $0).first }
-        var references = fields.references.map { MessageIDs.parse(header, in: $0) } ?? []
-        if references.isEmpty, let field = fields.inReplyTo {
-            references = Array(MessageIDs.parse(header, in: field).prefix(1))
-        }
-        return (id, references)
+        let field = EnvelopeFields(in: header, header: 0..<header.count).date
+        return field.flatMap { MessageDate(header, in: $0) }?.day
     }
 
     /// Whether a field has the text, or exists where the text is empty; nil where the record does not

@@ -38,4 +38,8 @@ package enum Limits {
     /// A header that a detail record keeps whole. Of a longer one, where reports of filters and
     /// signatures are most of it, only the fields are kept that clients are known to ask for.
     package static let keptHeaderBytesMax = 2_048
+
+    /// Bytes that a column keeps of one message. What is longer (a thousand recipients) is read from
+    /// the message each time, so that a block of 1,024 messages stays small.
+    package static let columnCellBytesMax = 4_096
 }

@@ -105,14 +105,20 @@ package final class MessageSearcher {
     /// A field's value as it is searched: decoded and folded.
     func foldedValue(_ value: Range<Int>, of bytes: Span<UInt8>) -> [UInt8] {
         var folded: [UInt8] = []
+        appendFolded(value, of: bytes, to: &folded)
+        return folded
+    }
+
+    func appendFolded(_ value: Range<Int>, of bytes: Span<UInt8>, to folded: inout [UInt8]) {
         guard needsDecoding(value, of: bytes) else {
             CaseFold.shared.append(bytes, in: value, to: &folded)
-            return folded
+            return
         }
-        var line: [UInt8] = []
+        var line = exchange(&self.line, with: [])
+        line.removeAll(keepingCapacity: true)
         header.append(bytes, in: value, to: &line)
         CaseFold.shared.append(line.span, in: 0..<line.count, to: &folded)
-        return folded
+        self.line = line
     }
 
     // MARK: Bodies

@@ -59,7 +59,8 @@ extension Mailbox {
         Task { [pool = context.pool] in await pool.run { details.writeDetails(kept) } }
     }
 
-    /// Drops the records of messages that are gone, many at once and after a while.
+    /// Drops the records of messages that are gone, many at once and after a while, and the columns
+    /// of blocks that have no message any more.
     func forgetDetails(of uid: UInt32) {
         guard index != nil else { return }
         goneDetails.append(uid)
@@ -68,12 +69,15 @@ extension Mailbox {
             guard let self, let details = self.details else { return }
             let gone = self.goneDetails
             self.goneDetails = []
+            let columns = self.columns
+            let emptied = self.emptiedBlocks(gone)
             Task { [pool = self.context.pool] in
                 await pool.run {
                     for start in stride(from: 0, to: gone.count, by: Limits.lockBatchMax) {
                         let end = min(start + Limits.lockBatchMax, gone.count)
                         details.removeDetails(Array(gone[start..<end]))
                     }
+                    columns?.removeColumns(blocks: emptied)
                 }
             }
         }

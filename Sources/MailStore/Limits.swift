@@ -40,6 +40,14 @@ package enum Limits {
     /// wait for some milliseconds then.
     static let manyEvents = 32
 
+    /// Names changed by one command from which on the kernel is asked not to tell of renames and
+    /// removals, and one look at the directory tells what others did: less than that is not worth it.
+    static let quietChangesMin = 1_000
+
+    /// How many messages a mailbox may have for each that is changed, for that look to be less work
+    /// than the events.
+    static let quietTableFactor = 4
+
     /// When work that failed (full disk, lock held) is tried again.
     static let retrySeconds = 5
 
@@ -98,4 +106,12 @@ package enum Limits {
 
     /// When the detail records of expunged messages are removed: nobody waits for that.
     static let forgetDetailsSeconds = 2
+
+    /// A block of a column is written again when an eighth of it is new: until then the few messages
+    /// that it lacks are looked at one by one.
+    static let columnShareMin = 8
+
+    /// Blocks of columns, and messages, that are looked at together: some 10 MB at most, mostly.
+    static let columnBlocksMax = 32
+    static let columnRowsMax = 32 << 10
 }

@@ -160,7 +160,12 @@ package final class MailStore {
     }
 
     /// The live mailbox of a path, scanned if it was not live.
-    package func open(_ path: MailboxPath) async throws(StoreError) -> Mailbox {
+    ///
+    /// - Parameter outlineSuffices: whether `Mailbox.isOutline` may still be true on return.
+    package func open(
+        _ path: MailboxPath,
+        outlineSuffices: Bool = false
+    ) async throws(StoreError) -> Mailbox {
         await startClock()
         while let signal = opening[path] { await signal.wait() }
         let signal = Signal()
@@ -171,13 +176,15 @@ package final class MailStore {
         }
         if let mailbox = live[path], await isInPlace(mailbox), !mailbox.isGone {
             if mailbox.isPolled { mailbox.wantScan() }
-            try await mailbox.settle()
+            try await mailbox.settle(outlineSuffices: outlineSuffices)
             if !mailbox.isGone { return mailbox }
         }
         live[path]?.leave()
         let disk = try await openDisk(path)
         let mailbox = Mailbox(path, disk, context)
-        do throws(StoreError) { try await mailbox.settle() } catch {
+        do throws(StoreError) {
+            try await mailbox.settle(outlineSuffices: outlineSuffices)
+        } catch {
             mailbox.unwatch()
             throw error
         }
@@ -253,7 +260,8 @@ package final class MailStore {
         }
     }
 
-    func liveMailbox(_ path: MailboxPath) -> Mailbox? { live[path] }
+    /// Without a look at the disk: nil for one that nobody has open.
+    package func liveMailbox(_ path: MailboxPath) -> Mailbox? { live[path] }
 
     func forget(_ mailbox: Mailbox) {
         mailbox.unwatch()

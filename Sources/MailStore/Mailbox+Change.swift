@@ -59,21 +59,27 @@ extension Mailbox {
         let masks = try await resolve(delta)
         var outcomes: [StoreOutcome] = []
         outcomes.reserveCapacity(uids.count)
-        var next = 0
-        while next < uids.count {
-            let end = min(next + Limits.lockBatchMax, uids.count)
-            try await storeBatch(
-                uids[next..<end],
-                delta.mode,
-                masks,
-                unchangedSince,
-                source,
-                &outcomes
-            )
-            next = outcomes.count
-            progress?.done = next
-            await EventLoop.yield()
+        let isQuiet = beginQuiet(uids.count)
+        do throws(StoreError) {
+            while outcomes.count < uids.count {
+                let next = outcomes.count
+                let end = min(next + Limits.lockBatchMax, uids.count)
+                try await storeBatch(
+                    uids[next..<end],
+                    delta.mode,
+                    masks,
+                    unchangedSince,
+                    source,
+                    &outcomes
+                )
+                progress?.done = outcomes.count
+                await EventLoop.yield()
+            }
+        } catch {
+            if isQuiet { await endQuiet() }
+            throw error
         }
+        if isQuiet { await endQuiet() }
         if outcomes.contains(.changed) { try await syncNames() }
         return outcomes
     }
@@ -149,6 +155,10 @@ extension Mailbox {
         var tried = 0
         var mustScan = false
         try await locked { () -> Job<[MailboxDisk.Changed]>? in
+            changes.reserveCapacity(uids.count)
+            batch.reserveCapacity(uids.count)
+            positions.reserveCapacity(uids.count)
+            let (changeable, mayWrite) = (changeableLetters, rights.contains(.write))
             for uid in uids {
                 guard let row = table.row(of: uid) else {
                     batch.append(.gone)
@@ -159,7 +169,7 @@ extension Mailbox {
                     batch.append(.modified)
                     continue
                 }
-                guard var change = change(row, mode, masks) else {
+                guard var change = change(row, mode, masks, changeable, mayWrite) else {
                     batch.append(.unchanged)
                     continue
                 }
@@ -172,7 +182,7 @@ extension Mailbox {
             let jobs = changes
             return { (disk, lock) throws(MaildirError) in try disk.change(jobs[...], lock) }
         } makesManyEvents: {
-            changes.count >= Limits.manyEvents
+            quietChanges == 0 && changes.count >= Limits.manyEvents
         } applying: { results in
             tried = results.count
             for (index, result) in results.enumerated() {
@@ -198,18 +208,22 @@ extension Mailbox {
     private func change(
         _ row: Int,
         _ mode: FlagsDelta.Mode,
-        _ masks: Masks
+        _ masks: Masks,
+        _ changeable: FlagLetters.Known,
+        _ mayWrite: Bool
     ) -> MailboxDisk.FlagChange? {
         let old = table.flags(row)
         let uid = table.uids[row]
-        let oldBeyond = table.beyond[uid] ?? []
+        let oldBeyond = table.beyond.isEmpty ? [] : table.beyond[uid] ?? []
         var remove: FlagLetters.Known = []
         var add: FlagLetters.Known = []
         var beyond = oldBeyond
         switch mode {
         case .add:
             add = masks.letters
-            beyond += masks.beyond.filter { !oldBeyond.contains($0) }
+            if !masks.beyond.isEmpty {
+                beyond += masks.beyond.filter { !oldBeyond.contains($0) }
+            }
         case .remove:
             remove = masks.letters
             beyond.removeAll { masks.beyond.contains($0) }
@@ -223,16 +237,14 @@ extension Mailbox {
             add = masks.letters
             beyond = masks.beyond
         }
-        let changeable = changeableLetters
         remove.formIntersection(changeable)
         add.formIntersection(changeable)
-        if !rights.contains(.write) { beyond = oldBeyond }
-        beyond.sort()
+        if !mayWrite { beyond = oldBeyond }
+        if beyond.count > 1 { beyond.sort() }
         let changesLetters = old.subtracting(remove).union(add) != old
         guard changesLetters || beyond != oldBeyond else { return nil }
         return MailboxDisk.FlagChange(
             uid: uid,
-            base: table.base(row),
             location: table.location(row),
             remove: remove,
             add: add,
@@ -243,7 +255,7 @@ extension Mailbox {
     /// Where another program had changed the flags meanwhile, the session that asked is told too: it
     /// knows its own change only.
     private func applyFlags(
-        _ message: FoundMessage,
+        _ message: MailboxDisk.Flagged,
         _ change: MailboxDisk.FlagChange,
         _ source: UInt32
     ) {
@@ -253,7 +265,7 @@ extension Mailbox {
         table.update(
             row,
             flags: message.flags,
-            place: message.place,
+            place: message.location == nil ? .cur : .irregular,
             location: message.location
         )
         if let beyond = change.beyond {
@@ -275,6 +287,26 @@ extension Mailbox {
         by session: (any MailboxObserver)? = nil,
         onlyDeleted: Bool = false,
         progress: WorkProgress? = nil
+    ) async throws(StoreError) -> (gone: [UInt32], failure: StoreError?) {
+        let isQuiet = beginQuiet(uids.count)
+        let result: (gone: [UInt32], failure: StoreError?)
+        do throws(StoreError) {
+            result = try await remove(uids, source, session, onlyDeleted, progress)
+        } catch {
+            if isQuiet { await endQuiet() }
+            throw error
+        }
+        if isQuiet { await endQuiet() }
+        if !result.gone.isEmpty { try await syncNames() }
+        return result
+    }
+
+    private func remove(
+        _ uids: [UInt32],
+        _ source: UInt32,
+        _ session: (any MailboxObserver)?,
+        _ onlyDeleted: Bool,
+        _ progress: WorkProgress?
     ) async throws(StoreError) -> (gone: [UInt32], failure: StoreError?) {
         progress?.begin(uids.count)
         var gone: [UInt32] = []
@@ -305,7 +337,7 @@ extension Mailbox {
                 let jobs = removals
                 return { (disk, lock) throws(MaildirError) in disk.remove(jobs[...], lock) }
             } makesManyEvents: {
-                removals.count >= Limits.manyEvents
+                quietChanges == 0 && removals.count >= Limits.manyEvents
             } applying: { results in
                 var rows: [Int] = []
                 for (removal, result) in zip(removals, results) {
@@ -330,7 +362,6 @@ extension Mailbox {
             notify()
             await EventLoop.yield()
         }
-        if !gone.isEmpty { try await syncNames() }
         return (gone, failure)
     }
 

@@ -8,28 +8,42 @@ import Posix
 //  nothing. A file that went is only suspected; a scan under the lock decides.
 
 extension Mailbox {
-    /// Arms inotify on `new/` and `cur/`. Whoever relies on it scans afterwards.
-    func watch() {
+    /// Whether changes can be told at all.
+    var mayBeWatched: Bool { context.inotify != nil && disk.cur.tellsEveryChange }
+
+    /// Arms inotify on `new/` and `cur/`, then runs the body. Whoever relies on it looks at the
+    /// directories afterwards, as the body does.
+    func watch<Success: Sendable>(then body: @escaping @Sendable () -> Success) async -> Success {
+        isWatchDecided = true
         guard let inotify = context.inotify, disk.cur.tellsEveryChange else {
-            return pollByTime("filesystem")
+            pollByTime("filesystem")
+            return await context.pool.run { body() }
         }
-        do throws(SystemError) {
-            for (directory, isNew) in [(disk.new, true), (disk.cur, false)] {
-                let id = try inotify.addRaw(directory) { [weak self] kind, name in
+        let (added, result) = await inotify.add(
+            [(disk.new, true), (disk.cur, false)].map { directory, isNew in
+                .init(directory) { [weak self] kind, name in
                     self?.handle(kind, name, isNew: isNew)
                 }
-                watches.append(id)
-            }
-        } catch {
+            },
+            in: context.pool,
+            then: body
+        )
+        switch added {
+        case .success(let ids):
+            watches = ids
+            // Nobody wants it any more.
+            if isUnwatched { unwatch() }
+        case .failure(let error):
             Log.warning(
                 "event=no-inotify error=\"\(error)\" hint=\"raise fs.inotify.max_user_watches\""
             )
-            unwatch()
-            pollByTime("inotify")
+            if !isUnwatched { pollByTime("inotify") }
         }
+        return result
     }
 
     func unwatch() {
+        isUnwatched = true
         for id in watches { context.inotify?.remove(id) }
         watches = []
         if let polling { EventLoop.cancel(polling) }
@@ -80,7 +94,9 @@ extension Mailbox {
         if isBusy, !appliesEvents {
             // An arrival never waits.
             let base = name.extracting(..<listed.layout.baseCount)
-            if isNew, table.row(of: base) == nil, hasArrived(kind, name, isNew: true) {
+            if isNew, !table.isOutline, table.row(of: base) == nil,
+                hasArrived(kind, name, isNew: true)
+            {
                 return arrive(base.array, FileLocation(isNew: true, name: name.array))
             }
             deferredEvents.append(kind, name, isNew: isNew)

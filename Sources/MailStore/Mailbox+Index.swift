@@ -57,28 +57,16 @@ extension Mailbox {
         let isOfThisEra =
             cached.header.ages.era == ages.era && !context.unsavedMailboxes.contains(cached.guid)
         let isCurrent = cached.isUnchanged || cached.header.ages.epoch == ages.epoch
-        if isOfThisEra, isCurrent, let history = cached.history {
-            guard cached.isUnchanged, !watches.isEmpty, scansWanted == wanted else {
-                prior = Prior(cached, history)
-                return
-            }
-            adopt(cached, history)
-            scansServed = wanted
-        } else {
-            prior = Prior(cached, nil)
-            if cached.header.ages.era < ages.restoredEra {
-                prior?.known = MailboxDisk.Known(
-                    uidValidity: cached.header.uidValidity,
-                    uidNext: cached.header.uidNext,
-                    guid: cached.guid,
-                    messages: cached.messages
-                )
-            }
+        let history = isOfThisEra && isCurrent ? cached.history : nil
+        if let history, cached.isUnchanged, scansWanted == wanted, mayBeWatched {
+            return await adopt(cached, history, wanted)
         }
+        await take(cached, history, ages)
     }
 
-    /// Takes the summary for the result of a scan.
-    private func adopt(_ cached: MailboxDisk.Cached, _ history: MailboxHistory) {
+    /// Takes the summary for the result of a scan; SELECT may be answered before all of it is there.
+    private func adopt(_ cached: MailboxDisk.Cached, _ history: MailboxHistory, _ wanted: Int) async
+    {
         table = cached.messages
         self.history = history
         uidValidity = cached.header.uidValidity
@@ -86,11 +74,47 @@ extension Mailbox {
         guid = cached.guid
         keywords = cached.keywords
         savedModseq = history.highestModseq
-        hasSavedStamps = true
+        scansServed = wanted
         for message in table.newMessages(above: 0, .max) { unclaimedRecent.insert(message.uid) }
+        outlined()
+        let disk = disk
+        // What changes before the directories are watched shows when they are looked at once more.
+        let (rest, stamps) = await watch { () -> (MessageTable?, [FileStamp]?) in
+            let rest = cached.messages.isOutline ? disk.readRest(cached) : cached.messages
+            return (rest, try? disk.fileStamps())
+        }
+        guard !isGone else { return }
+        if table.isOutline { table.complete(rest) }
+        if rest == nil || stamps != cached.stamps || watches.isEmpty { wantScan() }
+        hasSavedStamps = true
         arrivals.removeAll { table.row(of: $0.span) != nil }
         startMoves()
         notify()
+    }
+
+    /// Keeps the summary for the first scan.
+    private func take(
+        _ cached: MailboxDisk.Cached,
+        _ history: MailboxHistory?,
+        _ ages: IndexAges
+    ) async {
+        var cached = cached
+        if cached.messages.isOutline {
+            let (disk, outline) = (disk, cached)
+            guard let whole = await context.pool.run(.reading, { disk.readRest(outline) }) else {
+                return
+            }
+            cached.messages = whole
+        }
+        prior = Prior(cached, history)
+        if history == nil, cached.header.ages.era < ages.restoredEra {
+            prior?.known = MailboxDisk.Known(
+                uidValidity: cached.header.uidValidity,
+                uidNext: cached.header.uidNext,
+                guid: cached.guid,
+                messages: cached.messages
+            )
+        }
     }
 
     /// The index of this mailbox, after its first scan.
@@ -117,7 +141,7 @@ extension Mailbox {
 
     /// Whether it can be written at all.
     private var canSave: Bool {
-        isKnown && !isGone && table.fitsSummary && index?.index.isUsable == true
+        isKnown && !isGone && !table.isOutline && table.fitsSummary && index?.index.isUsable == true
     }
 
     /// Whether nothing is lost with this object.

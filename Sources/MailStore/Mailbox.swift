@@ -46,6 +46,8 @@ package final class Mailbox {
     }
     /// Another one after each change of `unclaimedRecent`.
     package private(set) var recentVersion: UInt64 = 0
+    /// Commands under way of whose renames and removals no events come.
+    var quietChanges = 0
     /// The mailbox was deleted, replaced, or got another UIDVALIDITY: sessions must leave it.
     package internal(set) var isGone = false
     /// What the owner may do here.
@@ -63,6 +65,9 @@ package final class Mailbox {
     let turnstile = Turnstile()
     var observers: [ObjectIdentifier: (observer: any MailboxObserver, isWriter: Bool)] = [:]
     var watches: [Inotify.WatchID] = []
+    /// Whether the directories are watched, or looked at by time, or were to be once.
+    var isWatchDecided = false
+    var isUnwatched = false
 
     /// Files that came and have no UID yet.
     var arrivals = Arrivals()
@@ -115,7 +120,6 @@ package final class Mailbox {
         self.path = path
         self.disk = disk
         self.context = context
-        watch()
     }
 
     // MARK: Sessions
@@ -147,15 +151,27 @@ package final class Mailbox {
     package var firstUnseen: UInt32? { table.firstUnseenRow().map { table.uids[$0] } }
 
     /// Whether every message has its UID.
-    package var isSettled: Bool { arrivals.isEmpty && !needsScan && suspects.isEmpty }
+    package var isSettled: Bool {
+        arrivals.isEmpty && !needsScan && suspects.isEmpty && !table.isOutline
+    }
+
+    /// Whether only UIDs, flags and modseqs are here yet: what SELECT tells. Names, dates and sizes
+    /// follow at once; until then nothing else may be asked of the mailbox (`settle`).
+    package var isOutline: Bool { table.isOutline }
+
+    /// The outline is there.
+    func outlined() { settled.fire() }
 
     /// Waits until every message that came so far has its UID on disk.
     ///
     /// Where that cannot be (see the design note) it returns with what is known, and throws only for
     /// a mailbox that was never scanned or is gone.
-    package func settle() async throws(StoreError) {
+    ///
+    /// - Parameter outlineSuffices: for who goes on only with what an outline has.
+    package func settle(outlineSuffices: Bool = false) async throws(StoreError) {
         context.inotify?.drain()
         while !isSettled {
+            if outlineSuffices, isOutline, !isGone { return }
             if isGone { throw .noSuchMailbox }
             if let failure {
                 if isKnown { return }
@@ -398,6 +414,8 @@ package final class Mailbox {
         while !isGone {
             if !hasConsultedIndex {
                 await consultIndex()
+            } else if !isWatchDecided {
+                await watch {}
             } else if needsScan || !suspects.isEmpty {
                 try await rescan()
             } else if !arrivals.isEmpty || admissions.first?.isReady == true {
@@ -464,19 +482,19 @@ package final class Mailbox {
     /// Moves a batch out of `new/`. What cannot be moved stays where it is: it is served all the same.
     private func moveNew() async {
         do throws(StoreError) {
-            try await locked { () -> Job<[FoundMessage]>? in
+            try await locked { () -> Job<MailboxDisk.Moves>? in
                 let batch =
                     hasWriter ? table.newMessages(above: movedUpTo, Limits.lockBatchMax) : []
-                guard let last = batch.last else {
+                guard !batch.isEmpty else {
                     movesDue = false
                     return nil
                 }
-                movedUpTo = last.uid
                 return { (disk, lock) throws(MaildirError) in disk.moveToCur(batch, lock) }
             } makesManyEvents: {
                 true
-            } applying: { moved in
-                for message in moved {
+            } applying: { moves in
+                movedUpTo = max(movedUpTo, moves.lastUID)
+                for message in moves.moved {
                     guard let row = table.row(of: message.uid) else { continue }
                     table.update(
                         row,

@@ -10,7 +10,6 @@ extension MailboxDisk {
     /// A change of one message's flags: what to take away, then what to add.
     struct FlagChange: Sendable {
         var uid: UInt32
-        var base: [UInt8]
         var location: FileLocation
         var remove: FlagLetters.Known
         var add: FlagLetters.Known
@@ -18,10 +17,20 @@ extension MailboxDisk {
         var beyond: [Int]?
         /// Whether it is left as it is where another program changed its flags meanwhile.
         var isConditional = false
+
+        var base: [UInt8] { MessageName(location.name)?.base ?? location.name }
+    }
+
+    /// A message's flags and file after a change.
+    struct Flagged: Sendable {
+        var uid: UInt32
+        var flags: FlagLetters.Known
+        /// The name where it does not follow from base name and flags.
+        var location: FileLocation?
     }
 
     enum Changed: Sendable {
-        case done(FoundMessage)
+        case done(Flagged)
         /// The condition does not hold any more.
         case modified
         /// No file of that base name any more.
@@ -47,6 +56,7 @@ extension MailboxDisk {
             try keywordsFile.commit(lock)
         }
         var results: [Changed] = []
+        results.reserveCapacity(batch.count)
         var present: [[UInt8]: FileLocation]?
         for change in batch {
             if !results.isEmpty, Instant.now > end { break }
@@ -73,11 +83,9 @@ extension MailboxDisk {
                 let isRegular =
                     flags.rest.isEmpty && name.layout.baseCount == name.layout.stemCount
                 return .done(
-                    FoundMessage(
+                    Flagged(
                         uid: change.uid,
-                        base: change.base,
                         flags: flags.known,
-                        place: isRegular ? .cur : .irregular,
                         location: isRegular ? nil : FileLocation(isNew: false, name: target)
                     )
                 )

@@ -10,13 +10,18 @@ extension MailboxDisk {
     /// What a mailbox was when its summary was written.
     struct Cached: Sendable {
         var index: MailboxIndex
-        var header: SummaryHeader
+        var summary: MailboxSummary
+        /// An outline, where `isUnchanged` and that is enough to begin with.
         var messages: MessageTable
         var history: MailboxHistory?
         var guid: [UInt8]
         var keywords: Keywords
-        /// Whether directories and lists are as they were then.
+        /// The directories and lists as they were looked at before the summary was.
+        var stamps: [FileStamp]
+        /// Whether they are as they were when the summary was made.
         var isUnchanged: Bool
+
+        var header: SummaryHeader { summary.header }
     }
 
     struct Answer: Sendable {
@@ -29,23 +34,48 @@ extension MailboxDisk {
     /// list yet.
     func askIndex(_ index: MessageIndex) -> Answer? {
         // Looked at first: what changes from now on is an event, or shows when it is looked at again.
-        guard let stamps = try? fileStamps(), let list = listHeader(), let guid = list.guid,
-            let mailbox = openIndex(index, list.uidValidity, guid)
+        guard let stamps = try? fileStamps(), let list = listEnds(), let guid = list.header.guid,
+            let mailbox = openIndex(index, list.header.uidValidity, guid)
         else { return nil }
-        guard let summary = mailbox.readSummary(), summary.header.uidValidity == list.uidValidity,
+        let uidValidity = list.header.uidValidity
+        guard let summary = mailbox.readOutline(), summary.header.uidValidity == uidValidity,
             (try? keywordsFile.refresh(in: directory)) != nil,
-            let messages = MessageTable(summary, keywordsFile.keywords)
-        else { return Answer(index: mailbox, uidValidity: list.uidValidity) }
-        let cached = Cached(
+            let messages = MessageTable(outline: summary)
+        else { return Answer(index: mailbox, uidValidity: uidValidity) }
+        var cached = Cached(
             index: mailbox,
-            header: summary.header,
+            summary: summary,
             messages: messages,
             history: MailboxHistory(summary.header.history.span),
             guid: guid,
             keywords: keywordsFile.keywords,
+            stamps: stamps,
             isUnchanged: summary.header.stamps == stamps
         )
-        return Answer(index: mailbox, uidValidity: list.uidValidity, cached: cached)
+        // What lies in new/ is moved, and keywords beyond letters follow from names: there the outline is
+        // not enough.
+        if !cached.isUnchanged || messages.newCount > 0
+            || !keywordsFile.keywords.beyondLetters.isEmpty
+        {
+            guard let whole = readRest(cached) else {
+                return Answer(index: mailbox, uidValidity: uidValidity)
+            }
+            cached.messages = whole
+        }
+        if cached.isUnchanged, let status = list.status, FileStamp(status) == stamps[2] {
+            adoptList(list, status, summary.header)
+        }
+        return Answer(index: mailbox, uidValidity: uidValidity, cached: cached)
+    }
+
+    /// The table with names, dates and sizes. Nil where they cannot be had.
+    func readRest(_ cached: Cached) -> MessageTable? {
+        guard let whole = cached.index.readRest(of: cached.summary),
+            var messages = MessageTable(whole, cached.keywords)
+        else { return nil }
+        // Here it keeps nobody waiting; on the loop it would.
+        messages.indexNames()
+        return messages
     }
 
     func openIndex(
@@ -70,15 +100,43 @@ extension MailboxDisk {
         return bytes
     }
 
-    /// The first line of the uidlist; the rest is read when somebody needs it.
-    private func listHeader() -> UIDList.Header? {
+    /// A uidlist's first line and its last bytes; the rest is read when somebody needs it.
+    private struct ListEnds {
+        var header: UIDList.Header
+        var head: [UInt8]
+        var end: [UInt8]
+        var status: FileStatus?
+    }
+
+    private func listEnds() -> ListEnds? {
         guard let file = try? directory.open(UIDListFile.name, O_RDONLY | O_NONBLOCK),
             let status = try? file.status(), status.isRegular,
             let start = try? file.read(at: 0, count: Limits.listHeaderBytesMax),
             let end = start.firstIndex(of: .lf),
             let list = try? UIDList(file: Array(start[...end])), !list.damage.isHeaderDamaged
         else { return nil }
-        return list.header
+        var ends = ListEnds(header: list.header, head: Array(start[...end]), end: [])
+        let from = status.size - UIDList.restingBytes
+        if from > Limits.listHeaderBytesMax,
+            let last = try? file.read(at: from, count: UIDList.restingBytes),
+            last.count == UIDList.restingBytes
+        {
+            (ends.end, ends.status) = (last, status)
+        }
+        return ends
+    }
+
+    /// The rows of the summary are those of the list: nobody needs to read it.
+    private func adoptList(_ ends: ListEnds, _ status: FileStatus, _ header: SummaryHeader) {
+        guard
+            let list = UIDList(
+                head: ends.head,
+                end: ends.end,
+                fileBytes: status.size,
+                liveCount: Int(header.messageCount)
+            )
+        else { return }
+        uidList.adopt(list, FileFingerprint(status), uidNext: header.uidNext)
     }
 
     /// What the messages of a mailbox follow from.

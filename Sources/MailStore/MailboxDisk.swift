@@ -362,15 +362,24 @@ package final class MailboxDisk: @unchecked Sendable {
         }
     }
 
-    /// Moves files from `new/` to `cur/`. Returns those whose place changed.
-    func moveToCur(_ messages: [FoundMessage], _ lock: DotLock) -> [FoundMessage] {
-        let end = Instant.now.adding(milliseconds: 4 * Limits.lockBatchMillisecondsMax)
+    /// What a batch of moves came to.
+    struct Moves: Sendable {
+        /// The messages whose place changed.
         var moved: [FoundMessage] = []
-        for message in messages where moved.isEmpty || Instant.now < end {
+        /// The last one that was tried: a slow disk leaves the others to the next batch.
+        var lastUID: UInt32 = 0
+    }
+
+    /// Moves files from `new/` to `cur/`, until there was enough time for one batch.
+    func moveToCur(_ messages: [FoundMessage], _ lock: DotLock) -> Moves {
+        let end = Instant.now.adding(milliseconds: 4 * Limits.lockBatchMillisecondsMax)
+        var moves = Moves()
+        for message in messages where moves.moved.isEmpty || Instant.now < end {
             var message = message
-            if moveToCur(&message) { moved.append(message) }
+            moves.lastUID = message.uid
+            if moveToCur(&message) { moves.moved.append(message) }
         }
-        return moved
+        return moves
     }
 
     func moveToCur(_ message: inout FoundMessage) -> Bool {

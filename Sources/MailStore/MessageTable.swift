@@ -8,7 +8,8 @@ import MessageIndex
 //  then have shown them. One row a message, ascending by UID, so that a session's view is a copy of
 //  one column and a scan of flags touches four bytes a message.
 //
-//  A file name is the base name, `:2,` and the letters of the flags; only the base name is kept. A
+//  A file name is the base name, `:2,` and the letters of the flags; only the base name is kept
+//  (`NameColumn`). A
 //  name that is not made like that (no info in `cur/`, letters unsorted, unknown letters) is in
 //  `irregular`, which is nearly always empty.
 //
@@ -48,24 +49,17 @@ package struct MessageTable: Sendable {
     private var flagBits: [UInt32] = []
     /// A `Place`, and `linkBit`.
     private var places: [UInt8] = []
-    private var nameOffsets: [UInt32] = []
-    private var nameCounts: [UInt8] = []
-    package internal(set) var modseqs: [UInt64] = []
+    private var names = NameColumn()
+    package internal(set) var modseqs = ModseqColumn()
     /// Seconds since 1970; `.min` where not looked up yet.
     package internal(set) var dates = DateColumn()
     /// RFC822.SIZE; -1 where not counted yet.
     package internal(set) var sizes = SizeColumn()
-    private var arena: [UInt8] = []
     private var irregular: [UInt32: FileLocation] = [:]
     /// Keyword indexes from 26 on, which no file name shows.
     package internal(set) var beyond: [UInt32: [Int]] = [:]
-    /// What the rows' names take of `arena`.
-    private var liveNameBytes = 0
-    /// Hash table of names: UIDs, so that removing rows leaves it right. 0 is empty; a UID that is no
-    /// row any more is passed over. `tags` has a byte of each name's hash.
-    private var slots: [UInt32] = []
-    private var tags: [UInt8] = []
-    private var usedSlots = 0
+    /// Whether names, dates and sizes are yet to come (`Mailbox+Index`).
+    private(set) var isOutline = false
     /// What the index does not have as it is here.
     var touched = TouchedBlocks()
 
@@ -88,21 +82,10 @@ package struct MessageTable: Sendable {
     package var isEmpty: Bool { uids.isEmpty }
 
     /// The row of a UID.
-    package func row(of uid: UInt32) -> Int? {
-        let row = firstRow(from: uid)
-        return row < uids.count && uids[row] == uid ? row : nil
-    }
+    package func row(of uid: UInt32) -> Int? { uids.row(of: uid) }
 
     /// The first row whose UID is at least this; `count` where there is none.
-    package func firstRow(from uid: UInt32) -> Int {
-        var low = 0
-        var high = uids.count
-        while low < high {
-            let middle = (low + high) / 2
-            if uids[middle] < uid { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
+    package func firstRow(from uid: UInt32) -> Int { uids.firstRow(from: uid) }
 
     package func flags(_ row: Int) -> FlagLetters.Known { .init(rawValue: flagBits[row]) }
     private func place(_ row: Int) -> Place {
@@ -158,10 +141,7 @@ package struct MessageTable: Sendable {
         )
     }
 
-    package func base(_ row: Int) -> [UInt8] {
-        let start = Int(nameOffsets[row])
-        return Array(arena[start..<(start + Int(nameCounts[row]))])
-    }
+    package func base(_ row: Int) -> [UInt8] { names[row].array }
 
     /// The file as last seen.
     package func location(_ row: Int) -> FileLocation {
@@ -169,7 +149,7 @@ package struct MessageTable: Sendable {
         case .new: return FileLocation(isNew: true, name: base(row))
         case .irregular: return irregular[uids[row]] ?? FileLocation(isNew: false, name: base(row))
         case .cur:
-            var buffer = ByteBuffer(capacity: Int(nameCounts[row]) + 12)
+            var buffer = ByteBuffer(capacity: names.count(row) + 12)
             appendName(row, flags(row), to: &buffer)
             return FileLocation(isNew: false, name: buffer.bytes)
         }
@@ -177,7 +157,7 @@ package struct MessageTable: Sendable {
 
     /// Appends the name that a message has in `cur/` with these flags.
     func appendName(_ row: Int, _ flags: FlagLetters.Known, to buffer: inout ByteBuffer) {
-        buffer.append(name(row))
+        buffer.append(names[row])
         FlagLetters(flags).write(to: &buffer)
     }
 
@@ -205,13 +185,14 @@ package struct MessageTable: Sendable {
     // MARK: Changes
 
     /// Makes room for as many messages.
-    mutating func reserve(_ count: Int) {
+    ///
+    /// - Parameter nameBytes: how long all names are together, where that is known.
+    mutating func reserve(_ count: Int, nameBytes: Int = 0) {
+        names.reserveBytes(nameBytes)
         uids.reserveCapacity(count)
         flagBits.reserveCapacity(count)
         places.reserveCapacity(count)
-        nameOffsets.reserveCapacity(count)
-        nameCounts.reserveCapacity(count)
-        modseqs.reserveCapacity(count)
+        names.reserve(count)
         dates.reserve(count)
         sizes.reserve(count)
     }
@@ -242,17 +223,13 @@ package struct MessageTable: Sendable {
         uids.append(uid)
         flagBits.append(flags.rawValue)
         places.append(place.rawValue | (isLink ? Self.linkBit : 0))
-        nameOffsets.append(UInt32(arena.count))
-        nameCounts.append(UInt8(clamping: base.count))
-        unsafe base.withUnsafeBufferPointer { unsafe arena.append(contentsOf: $0) }
-        liveNameBytes += base.count
+        names.append(base, uids)
         modseqs.append(modseq)
         dates.append(.min)
         sizes.append(-1)
         if place == .irregular { irregular[uid] = location }
         count(uids.count - 1, 1)
         touched.noteBoth(uid)
-        if !slots.isEmpty { enter(uid, uids.count - 1) }
     }
 
     /// Counts a row in, or with -1 out.
@@ -314,82 +291,25 @@ package struct MessageTable: Sendable {
         for row in rows {
             count(row, -1)
             touched.noteBoth(uids[row])
-            liveNameBytes -= Int(nameCounts[row])
             if !irregular.isEmpty { irregular[uids[row]] = nil }
             if !beyond.isEmpty { beyond[uids[row]] = nil }
         }
         uids.remove(rows: rows)
         flagBits.remove(rows: rows)
         places.remove(rows: rows)
-        nameOffsets.remove(rows: rows)
-        nameCounts.remove(rows: rows)
-        modseqs.remove(rows: rows)
+        names.remove(rows)
+        modseqs.remove(rows)
         dates.remove(rows)
         sizes.remove(rows)
-        if arena.count > 4_096, arena.count > 2 * liveNameBytes { compactArena() }
-    }
-
-    private mutating func compactArena() {
-        var fresh: [UInt8] = []
-        for row in uids.indices {
-            let start = Int(nameOffsets[row])
-            nameOffsets[row] = UInt32(fresh.count)
-            fresh.append(contentsOf: arena[start..<(start + Int(nameCounts[row]))])
-        }
-        arena = fresh
     }
 
     // MARK: Finding by base name
 
     /// The row of a base name.
-    mutating func row(of base: Span<UInt8>) -> Int? {
-        if slots.isEmpty { indexNames() }
-        let hash = base.hash(seed: Self.seed)
-        let tag = Self.tag(hash)
-        var slot = slot(hash)
-        while slots[slot] != 0 {
-            if tags[slot] == tag, let row = row(of: slots[slot]), name(row).equals(base) {
-                return row
-            }
-            slot = slot + 1 == slots.count ? 0 : slot + 1
-        }
-        return nil
-    }
+    mutating func row(of base: Span<UInt8>) -> Int? { names.row(of: base, uids) }
 
-    @_lifetime(borrow self)
-    private func name(_ row: Int) -> Span<UInt8> {
-        let start = Int(nameOffsets[row])
-        return arena.span.extracting(start..<(start + Int(nameCounts[row])))
-    }
-
-    /// Builds the table of names, two thirds full, so that a third of the rows can come and go before
-    /// it is built again.
-    mutating func indexNames() {
-        let size = uids.count + uids.count / 2 + 16
-        slots = [UInt32](repeating: 0, count: size)
-        tags = [UInt8](repeating: 0, count: size)
-        usedSlots = 0
-        for row in uids.indices { enter(uids[row], row) }
-    }
-
-    private mutating func enter(_ uid: UInt32, _ row: Int) {
-        if (usedSlots + 1) * 8 > slots.count * 7 { return indexNames() }
-        let hash = name(row).hash(seed: Self.seed)
-        var slot = slot(hash)
-        while slots[slot] != 0 { slot = slot + 1 == slots.count ? 0 : slot + 1 }
-        slots[slot] = uid
-        tags[slot] = Self.tag(hash)
-        usedSlots += 1
-    }
-
-    private func slot(_ hash: UInt64) -> Int {
-        Int(truncatingIfNeeded: ((hash >> 32) &* UInt64(slots.count)) >> 32)
-    }
-
-    private static func tag(_ hash: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: hash) }
-
-    /// Names are chosen by whoever delivers, so the hash is seeded.
-    private static let seed = UInt64.random(in: .min ... .max)
+    /// Has names found at once; else the first that is asked for pays for it.
+    mutating func indexNames() { names.index(uids) }
 }
 
 // MARK: In the index
@@ -397,31 +317,8 @@ package struct MessageTable: Sendable {
 extension MessageTable {
     /// What a summary tells. Nil where its names are none that files of a mailbox can have.
     init?(_ summary: MailboxSummary, _ keywords: Keywords) {
-        let (slash, zero) = (UInt8(ascii: "/"), UInt8(0))
-        guard summary.names.span.firstIndex(of: slash) == nil,
-            summary.names.span.firstIndex(of: zero) == nil
-        else { return nil }
-        uids = summary.uids
-        flagBits = summary.flags
-        places = summary.places
-        modseqs = summary.modseqs
-        nameCounts = summary.nameCounts
-        arena = summary.names
-        liveNameBytes = arena.count
-        nameOffsets.reserveCapacity(uids.count)
-        dates = DateColumn(summary.dates)
-        sizes = SizeColumn(summary.sizes)
-        var offset: UInt32 = 0
-        for row in uids.indices {
-            guard Place(rawValue: places[row] & ~Self.linkBit) != nil else { return nil }
-            nameOffsets.append(offset)
-            offset += UInt32(nameCounts[row])
-        }
-        for name in summary.header.irregular {
-            guard !name.name.contains(slash), !name.name.contains(zero) else { return nil }
-            irregular[name.uid] = FileLocation(isNew: name.isNew, name: name.name)
-        }
-        for row in uids.indices { count(row, 1) }
+        self.init(outline: summary)
+        guard complete(summary) else { return nil }
         if !keywords.beyondLetters.isEmpty {
             for row in uids.indices {
                 let indexes = keywords.beyond(base(row))
@@ -430,11 +327,63 @@ extension MessageTable {
         }
     }
 
+    /// What the changing half of a summary tells: all but names, dates and sizes.
+    init?(outline summary: MailboxSummary) {
+        isOutline = true
+        uids = summary.uids
+        flagBits = summary.flags
+        places = summary.places
+        modseqs = ModseqColumn(summary.modseqs)
+        let (slash, zero) = (UInt8(ascii: "/"), UInt8(0))
+        for name in summary.header.irregular {
+            guard !name.name.contains(slash), !name.name.contains(zero) else { return nil }
+            irregular[name.uid] = FileLocation(isNew: name.isNew, name: name.name)
+        }
+        seenBelow = .max
+        let (seen, trashed) = (FlagLetters.Known.seen.rawValue, FlagLetters.Known.trashed.rawValue)
+        var all: UInt32 = 0
+        for row in uids.indices {
+            let flags = flagBits[row]
+            all |= flags
+            if flags & seen == 0 {
+                unseenCount += 1
+                seenBelow = min(seenBelow, uids[row])
+            }
+            if flags & trashed != 0 { deletedCount += 1 }
+            if places[row] == Place.cur.rawValue { continue }
+            guard Place(rawValue: places[row] & ~Self.linkBit) != nil else { return nil }
+            if isNew(row) { newCount += 1 }
+        }
+        letters = FlagLetters.Known(rawValue: all)
+    }
+
+    /// Takes over the other half. False where its names are none that files of a mailbox can have.
+    mutating func complete(_ summary: MailboxSummary) -> Bool {
+        guard summary.nameCounts.count == count,
+            summary.names.span.firstIndex(of: UInt8(ascii: "/")) == nil,
+            summary.names.span.firstIndex(of: 0) == nil
+        else { return false }
+        names = NameColumn(summary.nameCounts, summary.names)
+        dates = DateColumn(summary.dates)
+        sizes = SizeColumn(summary.sizes)
+        isOutline = false
+        return true
+    }
+
+    /// Takes over the other half from a table of the same rows, or, without one, does without: then a
+    /// scan finds what it can.
+    mutating func complete(_ other: MessageTable?) {
+        names = other?.names ?? NameColumn(empty: count)
+        dates = other?.dates ?? DateColumn([UInt32](repeating: 0, count: count))
+        sizes = other?.sizes ?? SizeColumn([UInt32](repeating: .max, count: count))
+        isOutline = false
+    }
+
     /// The header's part of what the rows say; the caller adds what they do not.
     var summaryHeader: SummaryHeader {
         var header = SummaryHeader()
         header.messageCount = UInt32(count)
-        header.nameBytes = UInt64(liveNameBytes)
+        header.nameBytes = UInt64(names.byteCount)
         header.newCount = UInt32(newCount)
         header.unseenCount = UInt32(unseenCount)
         header.deletedCount = UInt32(deletedCount)
@@ -474,7 +423,7 @@ extension MessageTable {
 
     private func stateRecord(_ rows: Range<Int>) -> [UInt8] {
         SummaryBlock.state(
-            modseqs.span.extracting(rows),
+            modseqs.values(rows).span,
             uids.span.extracting(rows),
             flagBits.span.extracting(rows),
             places.span.extracting(rows)
@@ -484,21 +433,18 @@ extension MessageTable {
     private func fixedRecord(_ rows: Range<Int>) -> [UInt8] {
         var dates: [UInt32] = []
         var sizes: [UInt32] = []
-        var names: [UInt8] = []
         for row in rows {
             let date = self.dates[row]
             // Outside of these years it is looked up each time.
             dates.append(date > 0 ? UInt32(exactly: date) ?? 0 : 0)
             sizes.append(UInt32(exactly: self.sizes[row]) ?? .max)
-            let start = Int(nameOffsets[row])
-            names.append(contentsOf: arena[start..<(start + Int(nameCounts[row]))])
         }
         return SummaryBlock.fixed(
             uids.span.extracting(rows),
             dates.span,
             sizes.span,
-            nameCounts.span.extracting(rows),
-            names.span
+            names.counts.span.extracting(rows),
+            names.names(of: rows)
         )
     }
 
@@ -510,13 +456,13 @@ extension MessageTable {
     }
 
     func hasSameName(_ row: Int, as other: MessageTable, _ otherRow: Int) -> Bool {
-        name(row).equals(other.name(otherRow))
+        names[row].equals(other.names[otherRow])
     }
 }
 
 extension Array {
     /// Removes elements at ascending indexes; each stretch between two is moved at once.
-    fileprivate mutating func remove(rows: [Int]) {
+    mutating func remove(rows: [Int]) {
         guard rows.count > 1 else {
             remove(at: rows[0])
             return

@@ -24,7 +24,7 @@ extension UIDList {
     package var isWhole: Bool { omitted.bytes == 0 }
 
     /// More than one record. By these bytes a file that grew is told from another one.
-    static let restingBytes = 512
+    package static let restingBytes = 512
 
     /// A shorter file stays as it is.
     static let restingFileBytesMin = 4_096

@@ -18,6 +18,8 @@ struct IndexKey: Sendable {
         case extra = 0x58  // X
         /// One message's details.
         case detail = 0x44  // D
+        /// One column of one block: `IndexKey.column`.
+        case column = 0x43  // C
     }
 
     /// Kind, GUID, device and inode: the longest there is.
@@ -46,6 +48,11 @@ struct IndexKey: Sendable {
         put(mailbox, at: 1)
         put(number, at: 5)
         count = 9
+    }
+
+    /// A column's blocks lie side by side: 8 bits of column, 24 of block.
+    init(column: UInt8, block: UInt32, mailbox: UInt32) {
+        self.init(.column, mailbox: mailbox, UInt32(column) << 24 | block & 0xFF_FFFF)
     }
 
     /// Nil for a key that is none of ours.

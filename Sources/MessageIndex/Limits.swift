@@ -11,6 +11,10 @@ package enum Limits {
     /// rare, and one record must not push out a thousand others.
     package static let detailBytesMax = 64 << 10
 
+    /// One column of a block. 1,024 cells are some 40 KB; only where somebody sends nothing but
+    /// extremes are they more than this, and then they are made anew each time.
+    package static let columnBlockBytesMax = 1 << 20
+
     /// UIDs of one block of the summary: a change of a flag writes one block, and one block is read
     /// in one piece.
     package static let blockUIDs: UInt32 = 1_024

@@ -82,6 +82,53 @@ package final class MailboxIndex: Sendable {
         }
     }
 
+    // MARK: Columns
+
+    /// One column of one block of UIDs.
+    package struct ColumnPlace: Hashable, Sendable {
+        package let column: UInt8
+        /// UID / 1,024.
+        package let block: UInt32
+
+        package init(column: UInt8, block: UInt32) {
+            self.column = column
+            self.block = block
+        }
+    }
+
+    /// Calls `body` with each record that is there and its index in `places`: cheapest where columns,
+    /// and the blocks of each, ascend. The bytes are valid only inside.
+    package func readColumns(
+        _ places: [ColumnPlace],
+        _ body: (Int, borrowing Span<UInt8>) -> Void
+    ) {
+        try? index.read { transaction throws(IndexError) in
+            for (offset, place) in places.enumerated() {
+                try transaction.read(key(place)) { bytes in body(offset, bytes) }
+            }
+        }
+    }
+
+    /// Stores or replaces blocks, in one transaction; an empty one is removed, and so is one that is
+    /// too long.
+    package func writeColumns(_ blocks: [(place: ColumnPlace, bytes: [UInt8])]) {
+        guard !blocks.isEmpty else { return }
+        do throws(IndexError) {
+            try index.write { transaction throws(IndexError) in
+                for (place, bytes) in blocks {
+                    let isKept = bytes.count <= Limits.columnBlockBytesMax
+                    try transaction.replace(key(place), isKept ? bytes : [])
+                }
+            }
+        } catch {
+            if error == .isFull { removeAll() }
+        }
+    }
+
+    private func key(_ place: ColumnPlace) -> IndexKey {
+        IndexKey(column: place.column, block: place.block, mailbox: number)
+    }
+
     // MARK: Summary
 
     /// The header alone.
@@ -90,32 +137,52 @@ package final class MailboxIndex: Sendable {
     }
 
     /// The whole summary; nil where there is none.
-    package func readSummary() -> MailboxSummary? {
+    package func readSummary() -> MailboxSummary? { readOutline().flatMap(readRest) }
+
+    /// The summary's changing half: UIDs, flags, modseqs and places. Nil where there is none.
+    package func readOutline() -> MailboxSummary? {
         try? index.read { transaction throws(IndexError) -> MailboxSummary? in
             guard var header = try header(transaction) else { return nil }
             try transaction.read(IndexKey(.extra, mailbox: number)) { bytes throws(IndexError) in
                 try header.readExtra(bytes)
             }
             var summary = MailboxSummary(header)
-            var next = IndexKey(.state, mailbox: number)
-            let end = IndexKey.end(.state, mailbox: number)
-            while true {
-                var block: UInt32?
-                try transaction.readFirst(from: next, below: end) { key, bytes throws(IndexError) in
-                    block = key.number
-                    try summary.append(state: bytes, key.number)
-                }
-                guard let block else { break }
-                let fixed = IndexKey(.fixed, mailbox: number, block)
-                let isThere = try transaction.read(fixed) { bytes throws(IndexError) in
-                    try summary.append(fixed: bytes)
-                }
-                guard isThere else { throw .inconsistent }
-                if block == .max { break }
-                next = IndexKey(.state, mailbox: number, block + 1)
+            try readBlocks(transaction, .state) { block, bytes throws(IndexError) in
+                try summary.append(state: bytes, block)
             }
-            try summary.check()
+            try summary.checkState()
             return summary
+        }
+    }
+
+    /// The other half to it: dates, sizes and names. Nil where it does not fit.
+    package func readRest(of outline: MailboxSummary) -> MailboxSummary? {
+        try? index.read { transaction throws(IndexError) in
+            var summary = outline
+            summary.reserveFixed()
+            try readBlocks(transaction, .fixed) { _, bytes throws(IndexError) in
+                try summary.append(fixed: bytes)
+            }
+            try summary.checkFixed()
+            return summary
+        }
+    }
+
+    private func readBlocks(
+        _ transaction: borrowing IndexTransaction,
+        _ kind: IndexKey.Kind,
+        _ body: (_ block: UInt32, borrowing Span<UInt8>) throws(IndexError) -> Void
+    ) throws(IndexError) {
+        var next = IndexKey(kind, mailbox: number)
+        let end = IndexKey.end(kind, mailbox: number)
+        while true {
+            var block: UInt32?
+            try transaction.readFirst(from: next, below: end) { key, bytes throws(IndexError) in
+                block = key.number
+                try body(key.number, bytes)
+            }
+            guard let block, block < .max else { return }
+            next = IndexKey(kind, mailbox: number, block + 1)
         }
     }
 

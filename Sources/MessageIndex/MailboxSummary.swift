@@ -1,4 +1,5 @@
 import Bytes
+import Glibc
 package import Posix
 
 //  The summary of a mailbox: what opening it needs, in columns
@@ -163,6 +164,12 @@ package struct SummaryBlock: Sendable {
     /// The first UID of a block that has one.
     package static func first(of number: UInt32) -> UInt32 { number &* Limits.blockUIDs }
 
+    /// The UIDs that can be in a block.
+    package static func uids(of number: UInt32) -> ClosedRange<UInt32> {
+        let first = number &* Limits.blockUIDs
+        return first...(first &+ (Limits.blockUIDs - 1))
+    }
+
     /// The first UID beyond a block.
     package static func end(of number: UInt32) -> UInt64 {
         (UInt64(number) + 1) * UInt64(Limits.blockUIDs)
@@ -240,6 +247,11 @@ package struct MailboxSummary: Sendable {
         flags.reserveCapacity(count)
         places.reserveCapacity(count)
         modseqs.reserveCapacity(count)
+    }
+
+    /// Makes room for the other half.
+    mutating func reserveFixed() {
+        let count = Int(header.messageCount)
         dates.reserveCapacity(count)
         sizes.reserveCapacity(count)
         nameCounts.reserveCapacity(count)
@@ -265,14 +277,13 @@ package struct MailboxSummary: Sendable {
         }
     }
 
-    /// Appends what stays of the rows that were appended last.
+    /// Appends what stays of a block's rows, the first that have nothing of it yet.
     mutating func append(fixed: borrowing Span<UInt8>) throws(IndexError) {
         var columns = try ColumnReader(fixed, rowBytes: 13)
         let first = dates.count
-        guard columns.count == uids.count - first else { throw .inconsistent }
-        var own: [UInt32] = []
-        columns.take(columns.count, to: &own, fixed)
-        guard uids[first...].elementsEqual(own) else { throw .inconsistent }
+        guard columns.count <= uids.count - first,
+            columns.matches(uids.span.extracting(first..<(first + columns.count)), fixed)
+        else { throw .inconsistent }
         columns.take(columns.count, to: &dates, fixed)
         columns.take(columns.count, to: &sizes, fixed)
         columns.take(columns.count, to: &nameCounts, fixed)
@@ -285,11 +296,17 @@ package struct MailboxSummary: Sendable {
         columns.take(nameBytes, to: &names, fixed)
     }
 
-    /// What only the whole shows.
-    func check() throws(IndexError) {
-        guard uids.count == Int(header.messageCount), dates.count == uids.count,
-            names.count == Int(header.nameBytes), uids.last ?? 0 < header.uidNext
-        else { throw .unfinished }
+    /// What only all blocks together show.
+    func checkState() throws(IndexError) {
+        guard uids.count == Int(header.messageCount), uids.last ?? 0 < header.uidNext else {
+            throw .unfinished
+        }
+    }
+
+    func checkFixed() throws(IndexError) {
+        // Both halves of a block are written together.
+        guard dates.count == uids.count else { throw .inconsistent }
+        guard names.count == Int(header.nameBytes) else { throw .unfinished }
     }
 
     private struct ColumnReader {
@@ -303,6 +320,19 @@ package struct MailboxSummary: Sendable {
             guard number <= UInt64(Limits.blockUIDs), record.count >= 8 + Int(number) * rowBytes
             else { throw .inconsistent }
             count = Int(number)
+        }
+
+        /// Whether the next column is this one.
+        mutating func matches(_ column: Span<UInt32>, _ record: borrowing Span<UInt8>) -> Bool {
+            let end = offset + column.count * MemoryLayout<UInt32>.stride
+            defer { offset = end }
+            return unsafe column.withUnsafeBytes { own in
+                unsafe record.extracting(offset..<end).withUnsafeBytes { other in
+                    guard let own = own.baseAddress, let there = other.baseAddress
+                    else { return true }
+                    return unsafe memcmp(own, there, other.count) == 0
+                }
+            }
         }
 
         /// The caller has checked that the record is as long.

@@ -59,6 +59,7 @@ package final class MessageIndex: Sendable {
         var ages = IndexAges()
         var stamp: [UInt8] = []
         var nextMailbox: UInt32 = 1
+        var seed = UInt64.random(in: .min ... .max)
     }
 
     /// The C side, which has locks of its own.
@@ -69,7 +70,7 @@ package final class MessageIndex: Sendable {
 
     static let fileName = [UInt8]("index")
     static let stateName = [UInt8]("state")
-    private static let version: UInt32 = 1
+    private static let version: UInt32 = 2
 
     /// Opens or makes the index in a directory, which nobody else may be able to write to.
     ///
@@ -200,6 +201,7 @@ package final class MessageIndex: Sendable {
         else { throw .inconsistent }
         state.ages = IndexAges(&record)
         state.nextMailbox = record.uint32()
+        state.seed = record.uint64()
         state.stamp = record.data()
         guard record.isAtEnd, state.nextMailbox > 0, state.ages.arePlausible else {
             throw .inconsistent
@@ -207,13 +209,16 @@ package final class MessageIndex: Sendable {
     }
 
     private var identityRecord: [UInt8] {
-        let (ages, next, stamp) = state.withLock { ($0.ages, $0.nextMailbox, $0.stamp) }
+        let (ages, next, seed, stamp) = state.withLock {
+            ($0.ages, $0.nextMailbox, $0.seed, $0.stamp)
+        }
         var record = RecordWriter()
         record.append(Self.version)
         record.append(identity.maildir.device)
         record.append(identity.maildir.inode)
         ages.write(to: &record)
         record.append(next)
+        record.append(seed)
         record.append(stamp)
         return record.bytes
     }
@@ -257,6 +262,9 @@ package final class MessageIndex: Sendable {
 
     /// What the store wrote down to know this cache again (`CacheStamp`); empty for none.
     package var stamp: [UInt8] { state.withLock { $0.stamp } }
+
+    /// Of hashes that the index keeps; it goes when they go. Nobody who sends mail knows it.
+    package var seed: UInt64 { state.withLock { $0.seed } }
 
     /// Goes to the disk with the next write.
     package func setStamp(_ stamp: [UInt8]) { state.withLock { $0.stamp = stamp } }
@@ -462,7 +470,7 @@ package final class MessageIndex: Sendable {
     /// Removes all that is known of a mailbox, in batches.
     func remove(_ number: UInt32) throws(IndexError) {
         try removeSummary(number)
-        try remove(number, [.detail])
+        try remove(number, [.detail, .column])
     }
 
     func removeSummary(_ number: UInt32) throws(IndexError) {

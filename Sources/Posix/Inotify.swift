@@ -43,20 +43,23 @@ package final class Inotify {
         let number: UInt64
     }
 
-    private struct Handler {
+    struct Handler {
         let number: UInt64
         let wantsDirectories: Bool
         let handle: (FileEvent.Kind, Span<UInt8>, Bool) -> Void
     }
 
-    private let descriptor: CInt
+    let descriptor: CInt
     private let watch: DescriptorWatch
     /// By watch descriptor. The kernel has one for a directory, whoever asks for it and however often.
     private var handlers: [CInt: [Handler]] = [:]
     private var lastNumber: UInt64 = 0
     private let buffer: UnsafeMutableRawBufferPointer
-    private var isStopped = false
+    private(set) var isStopped = false
     private var holds = 0
+    /// Watches that are being added in jobs, and what came meanwhile (`Inotify+Adding`).
+    var additions = 0
+    var kept = KeptEvents()
 
     /// How long events wait at most while they are held.
     private static let heldMilliseconds = 4
@@ -103,22 +106,52 @@ package final class Inotify {
         _ directories: Bool,
         _ handler: @escaping @EventLoop (FileEvent.Kind, Span<UInt8>, Bool) -> Void
     ) throws(SystemError) -> WatchID {
-        let mask =
-            martlet_in_create | martlet_in_moved_to | martlet_in_moved_from | martlet_in_delete
-            | martlet_in_close_write | martlet_in_delete_self | martlet_in_move_self
-            | martlet_in_onlydir
-        // By descriptor: the very directory that the store has open, whatever its path is now.
-        let path = Array("/proc/self/fd/\(directory.descriptor)".utf8)
-        guard !isStopped else { throw SystemError("inotify_add_watch", EBADF) }
-        let result = unsafe try withPath(path) { name throws(SystemError) in
-            unsafe martlet_inotify_add(descriptor, name, mask)
-        }
-        guard result >= 0 else { throw SystemError("inotify_add_watch", path: directory.path) }
-        lastNumber += 1
-        handlers[result, default: []].append(
-            Handler(number: lastNumber, wantsDirectories: directories, handle: handler)
+        register(
+            try ask(directory, Self.everything),
+            wantsDirectories: directories,
+            handler
         )
-        return WatchID(value: result, number: lastNumber)
+    }
+
+    func register(
+        _ watch: CInt,
+        wantsDirectories: Bool,
+        _ handler: @escaping @EventLoop (FileEvent.Kind, Span<UInt8>, Bool) -> Void
+    ) -> WatchID {
+        lastNumber += 1
+        handlers[watch, default: []].append(
+            Handler(number: lastNumber, wantsDirectories: wantsDirectories, handle: handler)
+        )
+        return WatchID(value: watch, number: lastNumber)
+    }
+
+    private nonisolated static var quietKinds: UInt32 {
+        martlet_in_close_write | martlet_in_create | martlet_in_delete_self | martlet_in_move_self
+            | martlet_in_onlydir
+    }
+
+    nonisolated static var everything: UInt32 {
+        quietKinds | martlet_in_moved_to | martlet_in_moved_from | martlet_in_delete
+    }
+
+    /// Has the kernel tell of these events in the directory. Returns its watch descriptor.
+    private func ask(_ directory: Directory, _ mask: UInt32) throws(SystemError) -> CInt {
+        guard !isStopped else { throw SystemError("inotify_add_watch", EBADF) }
+        return try Self.add(directory, to: descriptor, mask)
+    }
+
+    /// Has the kernel tell no renames and removals in a watched directory until `unmute`: each of
+    /// thousands of our own would be queued, copied and read. Whoever does that looks at the directory
+    /// after `unmute`. False where another watch wants them.
+    package func mute(_ id: WatchID, _ directory: Directory) -> Bool {
+        guard !isStopped, additions == 0, handlers[id.value]?.count == 1 else { return false }
+        return (try? ask(directory, Self.quietKinds)) == id.value
+    }
+
+    /// Fails where the directory cannot be watched any more.
+    package func unmute(_ id: WatchID, _ directory: Directory) throws(SystemError) {
+        guard !isStopped, handlers[id.value] != nil else { return }
+        _ = try ask(directory, Self.everything)
     }
 
     package func remove(_ id: WatchID) {
@@ -168,8 +201,13 @@ package final class Inotify {
             let name = bytes.extracting(0..<(bytes.firstIndex(of: 0) ?? length))
             offset = start + length
             if mask & martlet_in_overflow != 0 {
+                if additions > 0 { kept.noteOverflow() }
                 for handler in handlers.values.joined() { handler.handle(.overflow, name, false) }
-            } else if let kind = Self.kind(mask), let handlers = handlers[id] {
+            } else if let kind = Self.kind(mask) {
+                if additions > 0, mask & martlet_in_isdir == 0 || kind == .directoryGone {
+                    kept.append(id, kind, name)
+                }
+                guard let handlers = handlers[id] else { continue }
                 let isDirectory = kind != .directoryGone && mask & martlet_in_isdir != 0
                 for handler in handlers where !isDirectory || handler.wantsDirectories {
                     handler.handle(kind, name, isDirectory)

@@ -507,8 +507,15 @@ final class ModelClient {
             for index in messages.indices where ids.contains(messages[index].id) {
                 let isKnown = isOK && !text.contains("[MODIFIED ")
                 if fetchedMeanwhile.contains(messages[index].id) {
-                    // Told with its flags: of before or after the change, and with its MODSEQ.
-                    if !modes.hasModseqs { messages[index].flags = nil }
+                    // Told with its flags: of before or after the change, and with its MODSEQ. A later
+                    // MODSEQ without flags is that of the change.
+                    if !modes.hasModseqs {
+                        messages[index].flags = nil
+                    } else if messages[index].isStale {
+                        messages[index].flags =
+                            isKnown ? messages[index].flags.map(silent.change) : nil
+                        messages[index].isStale = false
+                    }
                 } else {
                     messages[index].flags =
                         isKnown ? messages[index].flags.map(silent.change) : nil

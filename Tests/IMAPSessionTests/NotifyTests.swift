@@ -162,13 +162,12 @@ struct NotifyTests {
                 let mailbox = number % 2 == 0 ? "Lists" : "INBOX"
                 let started = Instant.now
                 try bench.maildir.perform(.deliver(mailbox, Transcript.MessageSpec()))
-                let line = await next(client)
+                // RECENT and FETCH of the one before may be late.
+                let expected = mailbox == "INBOX" ? " EXISTS" : "STATUS \"Lists\""
+                var line = await next(client)
+                while !line.isEmpty, !line.contains(expected) { line = await next(client) }
                 times.append(Instant.now.milliseconds(since: started))
-                #expect(
-                    line.contains(mailbox == "INBOX" ? " EXISTS" : "STATUS \"Lists\""),
-                    "\(line)"
-                )
-                while await client.response(within: 50) != nil {}
+                #expect(!line.isEmpty, "\(mailbox)")
             }
             // Milliseconds where nothing else runs; machines that test are busy.
             #expect(times.sorted()[10] < 200, "\(times)")

@@ -374,3 +374,52 @@ extension AllTests {
         }
     }
 }
+
+@Suite("NameColumn and ModseqColumn")
+struct ColumnTests {
+    @Test("as arrays of names and numbers have it") func model() {
+        var random = SystemRandomNumberGenerator()
+        for _ in 0..<30 {
+            var (names, uids, modseqs) = ([[UInt8]](), [UInt32](), [UInt64]())
+            var (column, packed) = (NameColumn(), ModseqColumn())
+            var next: UInt32 = 1
+            for _ in 0..<12 {
+                for _ in 0..<Int.random(in: 0...400, using: &random) {
+                    let name =
+                        [UInt8]("\(next)".utf8) + Array(repeating: 120, count: Int(next % 50))
+                    names.append(name)
+                    uids.append(next)
+                    column.append(name.span, uids)
+                    modseqs.append(Bool.random() ? 7 : UInt64(next / 300))
+                    packed.append(modseqs[modseqs.count - 1])
+                    next += 1
+                }
+                let rows = names.indices.filter { _ in Int.random(in: 0..<9, using: &random) == 0 }
+                for row in rows.reversed() {
+                    names.remove(at: row)
+                    uids.remove(at: row)
+                    modseqs.remove(at: row)
+                }
+                column.remove(rows)
+                packed.remove(rows)
+                if let row = modseqs.indices.randomElement() {
+                    modseqs[row] = 99
+                    packed[row] = 99
+                }
+                let read = names.indices.map { column[$0].array }
+                #expect(read == names)
+                let found = names.map { column.row(of: $0.span, uids) }
+                #expect(found == Array(names.indices))
+                #expect(column.byteCount == names.reduce(0) { $0 + $1.count })
+                #expect(Array(packed) == modseqs)
+                let middle = modseqs.count / 3..<modseqs.count
+                #expect(packed.values(middle) == Array(modseqs[middle]))
+                let some = column.names(of: middle).array
+                #expect(some == Array(names[middle].joined()))
+                let gone = [UInt8]("none".utf8)
+                let none = column.row(of: gone.span, uids)
+                #expect(none == nil)
+            }
+        }
+    }
+}

@@ -54,6 +54,29 @@ import Testing
         #expect(copy.details([1]) == [:])
     }
 
+    @Test func columnsComeBackBlockByBlock() throws {
+        let scratch = try Scratch()
+        var index = try scratch.index()
+        let seed = index.seed
+        let mailbox = try index.mailbox(scratch, uidValidity: 7)
+        let full = [UInt8](repeating: 7, count: Limits.columnBlockBytesMax)
+        let places: [MailboxIndex.ColumnPlace] = [
+            .init(column: 1, block: 0), .init(column: 1, block: 4_194_303),
+            .init(column: 2, block: 0), .init(column: 255, block: 9),
+        ]
+        mailbox.writeColumns([(places[0], [1]), (places[1], [2, 2]), (places[3], full)])
+        #expect(mailbox.columns(places) == [0: [1], 1: [2, 2], 3: full])
+        mailbox.writeColumns([(places[0], []), (places[2], [3]), (places[3], full + [7])])
+        #expect(mailbox.columns(places) == [1: [2, 2], 2: [3]])
+        index.close()
+        #expect(mailbox.columns(places) == [:])
+        index = try scratch.index()
+        #expect(index.seed == seed)
+        #expect(try index.mailbox(scratch, uidValidity: 7).columns(places) == [1: [2, 2], 2: [3]])
+        #expect(try index.mailbox(scratch, uidValidity: 8).columns(places) == [:])
+        #expect(try index.mailbox(scratch, uidValidity: 7).columns(places) == [:])
+    }
+
     // MARK: What may be believed
 
     enum Change: CaseIterable {

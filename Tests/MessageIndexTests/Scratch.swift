@@ -54,6 +54,16 @@ final class Scratch: Sendable {
 }
 
 extension MailboxIndex {
+    func columns(_ places: [ColumnPlace]) -> [Int: [UInt8]] {
+        var found: [Int: [UInt8]] = [:]
+        readColumns(places) { place, bytes in
+            var copy: [UInt8] = []
+            for index in bytes.indices { copy.append(bytes[index]) }
+            found[place] = copy
+        }
+        return found
+    }
+
     func details(_ uids: some Sequence<UInt32>) -> [UInt32: [UInt8]] {
         var found: [UInt32: [UInt8]] = [:]
         readDetails(uids) { uid, bytes in

@@ -13,7 +13,11 @@ only of what it was told, and checks each response against it:
 - a UID's content, size and date are the same for everybody, for ever (`Truth`);
 - with QRESYNC, VANISHED comes in place of EXPUNGE, and a message's MODSEQ never goes back;
 - APPENDUID and COPYUID are true; nothing is BAD; NO comes only for what others expunged;
-- UID FETCH and FETCH answer for every message that the session knows of.
+- UID FETCH and FETCH answer for every message that the session knows of;
+- with UIDONLY there are no message numbers, and what is told by UID is as consistent;
+- with NOTIFY what is told of other mailboxes is their state in the end;
+- annotations are what was set last, and mailboxes that are made, filled, renamed and deleted are there
+  with their mail and UIDVALIDITY, or not.
 
 At the end, when all is quiet: what each session was told of flags is what FETCH says; all sessions of
 one mailbox agree with each other, with STATUS and with the files on the disk; and no message that
@@ -228,6 +232,9 @@ class Session:
         self.tag = 0
         self.history = []
         self.dead = {}      # (mailbox, validity) -> UIDs whose EXPUNGE was told to this session
+        self.annotations = {}   # (mailbox, entry) -> value
+        self.own = None     # a mailbox of this session alone: [name, UIDVALIDITY, messages]
+        self.is_own_known = True
 
     # Connection
 
@@ -244,6 +251,18 @@ class Session:
             self.has_vanished = True
         if self.is_rev2:
             self.command("ENABLE IMAP4rev2")
+        self.fetched_uids = {}
+        self.told_status = {}   # what NOTIFY told of mailboxes
+        self.asks_status = None
+        self.notifies = self.index % 5 == 2
+        if self.notifies:
+            # Expunges wait, since this client uses message numbers.      RFC 5465 §6.1.2
+            self.command(
+                "NOTIFY SET STATUS (selected-delayed (MessageNew (UID) MessageExpunge FlagChange))"
+                " (personal (MessageNew MessageExpunge FlagChange MailboxName"
+                " SubscriptionChange MailboxMetadataChange ServerMetadataChange))")
+        elif self.index % 5 == 4:
+            self.command("ENABLE METADATA")
 
     def close(self):
         if self.wire:
@@ -340,11 +359,31 @@ class Session:
         elif first.startswith(b"* OK [UIDVALIDITY "):
             self.validity = int(re.search(rb"\d+", first).group(0))
         elif first.startswith(b"* LIST"):
-            self.list_lines += 1
+            if words[0] not in ("SELECT", "EXAMINE") or parse(pieces)[-1] == self.mailbox.encode():
+                self.list_lines += 1
         elif first.startswith(b"* STATUS"):
             response = parse(pieces)
-            values = response[3]
-            self.status = {values[i]: int(values[i + 1]) for i in range(0, len(values), 2)}
+            name, values = response[2].decode(), response[3]
+            status = {values[i]: int(values[i + 1]) for i in range(0, len(values), 2)}
+            if name == self.asks_status:
+                self.status = status
+            elif not self.notifies:
+                raise Wrong("nobody asked for %r" % first)
+            if self.notifies and "UNSEEN" in status and "UIDVALIDITY" in status:
+                if status["UNSEEN"] > status["MESSAGES"]:
+                    raise Wrong("STATUS %s" % status)
+                before = self.told_status.get(name)
+                if before and before["UIDVALIDITY"] == status["UIDVALIDITY"] and (
+                        status["UIDNEXT"] < before["UIDNEXT"]):
+                    raise Wrong("UIDNEXT of %s from %s to %s" % (name, before, status))
+                self.told_status[name] = status
+        elif first.startswith(b"* METADATA"):
+            response = parse(pieces)
+            if isinstance(response[3], list):
+                values = response[3]
+                self.metadata = {values[i]: values[i + 1] for i in range(0, len(values), 2)}
+            elif not (self.notifies or self.index % 5 == 4):
+                raise Wrong("nobody asked for %r" % first)
         elif first.startswith(b"* OK [COPYUID"):
             self.copy_uid = first.decode()
         elif re.match(rb"\* (FLAGS|OK|ENABLED|CAPABILITY) ", first):
@@ -471,11 +510,12 @@ class Session:
 
     def select(self, mailbox=None, read_only=False):
         mailbox = mailbox or self.random.choice(MAILBOXES)
-        self.messages = []
-        previous, self.mailbox = self.mailbox, None
+        previous = self.mailbox
         self.status = {}
         # What comes behind CLOSED is of the new mailbox.
-        self.mailbox = mailbox
+        if previous is None:
+            self.messages = []
+            self.mailbox = mailbox
         self.tag += 1
         tag = "t%d" % self.tag
         text = "%s %s" % ("EXAMINE" if read_only else "SELECT", mailbox)
@@ -489,6 +529,7 @@ class Session:
             if pieces[0].startswith(b"* OK [CLOSED]"):
                 seen_closed = True
                 self.messages = []
+                self.mailbox = mailbox
                 continue
             if pieces[0].startswith(b"* "):
                 self.untagged(pieces, True, tag, text.split(" "))
@@ -504,7 +545,10 @@ class Session:
         self.mailbox = mailbox
         self.read_only = read_only
         if self.messages:
-            self.command("FETCH 1:* (UID FLAGS)", ["EXPUNGEISSUED"])
+            self.fetch_all()
+
+    def fetch_all(self):
+        self.command("FETCH 1:* (UID FLAGS)", ["EXPUNGEISSUED"])
 
     def some_range(self):
         low = self.random.randint(1, len(self.messages))
@@ -531,7 +575,7 @@ class Session:
             (12, self.do_store), (8, self.do_append), (6, self.do_search), (4, self.do_idle),
             (4, self.do_copy), (4, self.do_move), (5, self.do_delete), (5, self.do_expunge),
             (3, self.do_select), (2, self.do_status), (1, self.do_close), (3, self.do_pipeline),
-            (1, self.do_list),
+            (1, self.do_list), (3, self.do_own), (2, self.do_metadata),
         ]
         total = sum(weight for weight, _ in actions)
         choice = self.random.uniform(0, total)
@@ -713,10 +757,94 @@ class Session:
     def do_select(self):
         self.select(read_only=self.random.random() < 0.2)
 
+    def ask_status(self, mailbox, items, may_fail=()):
+        self.asks_status = mailbox
+        self.status = None
+        answer = self.command("STATUS %s (%s)" % (mailbox, items), may_fail)
+        self.asks_status = None
+        if " OK " in answer and self.status is None:
+            raise Wrong("STATUS %s is not answered" % mailbox)
+        return answer
+
+    def do_own(self):
+        """Makes a mailbox of its own, fills, renames and deletes it."""
+        names = ["Own%d" % self.index, "Own%d-b" % self.index]
+        if not self.is_own_known:
+            # The connection ended while it was changed.
+            for name in names:
+                self.command("DELETE " + name, ["NONEXISTENT"])
+            self.own, self.is_own_known = None, True
+        self.is_own_known = False
+        if self.own is None:
+            self.command("CREATE " + names[0])
+            self.ask_status(names[0], "MESSAGES UIDVALIDITY")
+            if self.status["MESSAGES"]:
+                raise Wrong("a new mailbox has %s" % self.status)
+            self.own = [names[0], self.status["UIDVALIDITY"], 0]
+            self.is_own_known = True
+            return
+        name, validity, count = self.own
+        choice = self.random.random()
+        known = self.known()
+        if choice < 0.3:
+            other = names[name == names[0]]
+            self.command("RENAME %s %s" % (name, other))
+            self.own[0] = other
+            self.ask_status(name, "MESSAGES", ["NONEXISTENT"])
+            if self.status is not None:
+                raise Wrong("%s is still there" % name)
+        elif choice < 0.5:
+            self.command("DELETE " + name)
+            self.own = None
+            self.annotations = {
+                key: value for key, value in self.annotations.items() if key[0] not in names}
+            self.ask_status(name, "MESSAGES", ["NONEXISTENT"])
+            if self.status is not None:
+                raise Wrong("%s is still there" % name)
+        elif choice < 0.8 and known:
+            answer = self.command("UID COPY %s %s" % (self.some_uids(known), name),
+                                  ["EXPUNGEISSUED"])
+            match = re.search(r"COPYUID (\d+) \S+ ([^\] ]+)\]", answer)
+            if match:
+                if int(match.group(1)) != validity:
+                    raise Wrong("UIDVALIDITY of %s was %d: %s" % (name, validity, answer))
+                self.own[2] += len(numbers(match.group(2)))
+        else:
+            new = self.truth.new_name(False, 300)
+            self.command("APPEND " + name, literal=content(new))
+            self.own[2] += 1
+        if self.own:
+            name, validity, count = self.own
+            self.ask_status(name, "MESSAGES UIDVALIDITY")
+            if (self.status["MESSAGES"], self.status["UIDVALIDITY"]) != (count, validity):
+                raise Wrong("%s should have %d, UIDVALIDITY %d: %s" % (
+                    name, count, validity, self.status))
+        self.is_own_known = True
+
+    def do_metadata(self):
+        """Sets an entry that no other session sets, or reads one."""
+        mailbox = self.random.choice(MAILBOXES + ['""'])
+        entry = "/private/s%d-%d" % (self.index, self.random.randint(1, 3))
+        if self.random.random() < 0.5:
+            value = self.random.choice([None, b"", b"a value", b"with \"quotes\"", b"x" * 3000])
+            self.annotations[mailbox, entry] = "?"
+            text = "NIL" if value is None else '"%s"' % value.decode().replace('"', '\\"')
+            self.command("SETMETADATA %s (%s %s)" % (mailbox, entry, text))
+            self.annotations[mailbox, entry] = value
+            return
+        self.metadata = None
+        self.command("GETMETADATA %s %s" % (mailbox, entry))
+        found = (self.metadata or {}).get(entry)
+        expected = self.annotations.get((mailbox, entry))
+        # The connection may have ended before the answer.
+        if expected != "?" and (None if found == "NIL" else found) != expected:
+            raise Wrong("%s of %s is %r, and was set to %r" % (
+                entry, mailbox, found and found[:40], expected and expected[:40]))
+
     def do_status(self):
         mailbox = self.random.choice(MAILBOXES)
         items = "MESSAGES UIDNEXT UIDVALIDITY UNSEEN"
-        self.command("STATUS %s (%s)" % (mailbox, items))
+        self.ask_status(mailbox, items)
         if self.status["UNSEEN"] > self.status["MESSAGES"]:
             raise Wrong("STATUS %s" % self.status)
 
@@ -773,6 +901,22 @@ class Session:
 
     # When all is quiet
 
+    def fetch_uids(self):
+        self.command("FETCH 1:* UID")
+
+    def check_told(self, mailbox, status):
+        """What NOTIFY told of a mailbox last, or tells within a moment, is its state."""
+        items = ("MESSAGES", "UIDNEXT", "UNSEEN", "UIDVALIDITY")
+        end = time.monotonic() + 20
+        while True:
+            told = self.told_status.get(mailbox)
+            if told and all(told[item] == status[item] for item in items):
+                return
+            if time.monotonic() > end:
+                raise Wrong("NOTIFY told of %s %s, and it has %s" % (mailbox, told, status))
+            self.command("NOOP")
+            time.sleep(0.05)
+
     def settle(self, mailbox):
         """Selects, unless it is selected; what it knows is complete then."""
         if self.wire is None:
@@ -782,10 +926,10 @@ class Session:
         for _ in range(2):
             self.command("NOOP")
         if self.messages:
-            self.command("FETCH 1:* UID")
+            self.fetch_uids()
         told = {message.uid: message.flags for message in self.messages}
         if self.messages:
-            self.command("FETCH 1:* (UID FLAGS)")
+            self.fetch_all()
         found = {}
         for number, message in enumerate(self.messages, 1):
             if number not in self.fetched:
@@ -796,6 +940,89 @@ class Session:
                 raise Wrong("in the end, UID %s of %s: told %s, found %s" % (
                     uid, mailbox, sorted(flags), sorted(found.get(uid, ["none"]))))
         return found
+
+
+class UIDOnlySession(Session):
+    """One that has given up message numbers.                             RFC 9586
+
+    `messages` has those whose UIDs are known, ascending, and then the others that EXISTS counts.
+    """
+
+    def connect(self):
+        super().connect()
+        self.command("ENABLE UIDONLY")
+        self.has_vanished = True
+
+    def untagged(self, pieces, forbids_expunge, tag, words):
+        match = re.match(rb"\* (\d+) UIDFETCH ", pieces[0])
+        if match:
+            return self.uid_fetch(int(match.group(1)), parse(pieces)[3], words)
+        if re.match(rb"\* \d+ (FETCH|EXPUNGE)", pieces[0]):
+            raise Wrong("a message number: %r" % pieces[0])
+        super().untagged(pieces, forbids_expunge, tag, words)
+
+    def uid_fetch(self, uid, items, words):
+        if "UID" in items[::2]:
+            raise Wrong("UID in UIDFETCH: %r" % items)
+        known = self.known()
+        if uid not in known:
+            if uid in self.dead.get((self.mailbox, self.validity), ()):
+                raise Wrong("UID %d of %s is back" % (uid, self.mailbox))
+            if len(known) == len(self.messages):
+                raise Wrong("UIDFETCH %d, and EXISTS said %d" % (uid, len(known)))
+            message = Message()
+            message.uid = uid
+            place = sum(each < uid for each in known)
+            self.messages.insert(place, message)
+            self.messages.pop()
+        number = 1 + self.known().index(uid)
+        self.fetch(number, ["UID", str(uid)] + items, words)
+        # By UID: numbers move.
+        self.fetched_uids[uid] = self.fetched.pop(number)
+
+    def finish(self, tag, text, may_fail):
+        self.fetched_uids = {}
+        return super().finish(tag, text, may_fail)
+
+    def vanished(self, uids, is_forbidden):
+        for uid in uids:
+            if uid in self.dead.get((self.mailbox, self.validity), ()):
+                raise Wrong("VANISHED %d again" % uid)
+            place = next((i for i, each in enumerate(self.messages) if each.uid == uid), None)
+            if place is None and (not self.messages or self.messages[-1].uid is not None):
+                raise Wrong("VANISHED %d, of which nobody has heard" % uid)
+            del self.messages[-1 if place is None else place]
+        self.dead.setdefault((self.mailbox, self.validity), set()).update(uids)
+
+    def fetch_all(self):
+        self.command("UID FETCH 1:* FLAGS", ["EXPUNGEISSUED"])
+        self.fetched = {number: self.fetched_uids[message.uid]
+                        for number, message in enumerate(self.messages, 1)
+                        if message.uid in self.fetched_uids}
+
+    def fetch_uids(self):
+        self.command("UID FETCH 1:* RFC822.SIZE", ["EXPUNGEISSUED"])
+
+    def do_fetch(self):
+        self.do_uid_fetch()
+
+    def do_store(self):
+        if self.read_only or not self.known():
+            return
+        flags = self.random.sample(SYSTEM_FLAGS[:4] + KEYWORDS, self.random.randint(1, 3))
+        silent = self.random.choice(["", ".SILENT"])
+        self.command("UID STORE %s %sFLAGS%s (%s)" % (
+            self.some_uids(self.known()), self.random.choice("+-"), silent, " ".join(flags)),
+            ["EXPUNGEISSUED"])
+        self.forget_flags(silent)
+
+    def do_search(self):
+        uids = set(self.known())
+        dead = set(self.dead.get((self.mailbox, self.validity), ()))
+        self.command(self.random.choice(["UID SEARCH ALL", "UID SEARCH UNSEEN LARGER 5000"]))
+        back = (set(self.search) - uids) & (dead - uids)
+        if back:
+            raise Wrong("SEARCH finds what was expunged: %s" % sorted(back)[:5])
 
 
 # -- Others --------------------------------------------------------------------------------------
@@ -854,7 +1081,8 @@ class Load:
         self.kill = kill
         self.end = None
         self.seconds = seconds
-        self.sessions = [Session(i, self, "%d/%d" % (seed, i)) for i in range(sessions)]
+        kinds = [UIDOnlySession if i % 10 == 9 else Session for i in range(sessions)]
+        self.sessions = [kind(i, self, "%d/%d" % (seed, i)) for i, kind in enumerate(kinds)]
         self.disruptor = Disruptor(self, "%d/others" % seed)
         self.killed_at = 0
 
@@ -888,6 +1116,8 @@ class Load:
             self.kill = None
             for mailbox in MAILBOXES:
                 self.compare(mailbox)
+        if not self.truth.problems:
+            self.compare_told()
         for session in self.sessions:
             session.close()
         return self.truth.problems
@@ -914,8 +1144,20 @@ class Load:
         except (Wrong, Gone) as error:
             first.report("%s: %s" % (mailbox, error))
 
+    def compare_told(self):
+        first = self.sessions[0]
+        for session in self.sessions:
+            try:
+                for mailbox in MAILBOXES:
+                    if session.notifies and session.mailbox != mailbox:
+                        first.ask_status(mailbox, "MESSAGES UNSEEN UIDNEXT UIDVALIDITY")
+                        session.check_told(mailbox, first.status)
+            except (Wrong, Gone, socket.timeout) as error:
+                session.report(repr(error))
+                return
+
     def compare_with_disk(self, mailbox, session, picture):
-        session.command("STATUS %s (MESSAGES UNSEEN UIDNEXT)" % mailbox)
+        session.ask_status(mailbox, "MESSAGES UNSEEN UIDNEXT UIDVALIDITY")
         unseen = sum("\\Seen" not in flags for flags in picture.values())
         if (session.status["MESSAGES"], session.status["UNSEEN"]) != (len(picture), unseen):
             raise Wrong("STATUS %s for %d messages, %d unseen" % (

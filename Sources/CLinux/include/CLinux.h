@@ -74,7 +74,8 @@ int martlet_signalfd_read(int fd);
 /// Gives back what is not in use now: free heap pages, and the pages of code and constants that are
 /// mapped from files. What is needed again comes back from the page cache.
 void martlet_release_memory(void);
-// Has all threads allocate from one arena. Called before the first thread starts.
+
+/// Has all threads allocate from one arena. Called before the first thread starts.
 void martlet_share_memory(void);
 
 /// Starts a detached thread with all signals blocked and a small stack.
