@@ -54,6 +54,32 @@ public struct ByteBuffer: Sendable {
         append(digits.span.extracting(start..<20))
     }
 
+    /// A line that is two numbers between three texts, the second number and the text before it left out
+    /// where there is none: one look for room, for what is written a hundred thousand times in a row.
+    @inlinable public mutating func append(
+        _ head: Span<UInt8>,
+        _ first: UInt32,
+        _ middle: Span<UInt8>,
+        _ second: UInt32?,
+        _ tail: Span<UInt8>
+    ) {
+        let capacity = head.count + middle.count + tail.count + 20
+        bytes.append(addingCapacity: capacity) { room in
+            unsafe room.withUnsafeMutableBufferPointer { buffer, count in
+                guard var end = buffer.baseAddress else { return }
+                let start = unsafe end
+                unsafe end.write(head)
+                unsafe end.write(decimal: first)
+                if let second {
+                    unsafe end.write(middle)
+                    unsafe end.write(decimal: second)
+                }
+                unsafe end.write(tail)
+                count = unsafe end - start
+            }
+        }
+    }
+
     /// The number in decimal with at least `width` digits, filled up with zeros.
     @inlinable public mutating func append<Number: FixedWidthInteger>(
         decimal number: Number,
@@ -95,4 +121,34 @@ extension [UInt8] {
 /// The lower-case hexadecimal digit of a value below 16.
 @inlinable public func hexDigit(_ value: UInt8) -> UInt8 {
     value < 10 ? 0x30 &+ value : 0x57 &+ value
+}
+
+extension UnsafeMutablePointer<UInt8> {
+    /// Writes the bytes and goes behind them.
+    @inlinable @inline(__always) mutating func write(_ text: Span<UInt8>) {
+        unsafe text.withUnsafeBufferPointer { text in
+            guard let start = text.baseAddress else { return }
+            unsafe update(from: start, count: text.count)
+        }
+        unsafe self += text.count
+    }
+
+    /// Writes the number without leading zeros, at most ten digits, and goes behind it.
+    @inlinable @inline(__always) mutating func write(decimal number: UInt32) {
+        var count = 1
+        var threshold: UInt64 = 10
+        while UInt64(number) >= threshold {
+            count += 1
+            threshold &*= 10
+        }
+        var rest = number
+        var place = count
+        while place > 0 {
+            let quotient = rest / 10
+            place -= 1
+            unsafe self[place] = 0x30 &+ UInt8(truncatingIfNeeded: rest &- quotient &* 10)
+            rest = quotient
+        }
+        unsafe self += count
+    }
 }

@@ -123,13 +123,16 @@ extension Session {
         let uids = view.uids
         var writer = SummaryWriter(plan, view)
         defer { view.noteSeen(writer.largestModseq) }
-        for index in range {
+        let room = Limits.outputBytesMax
+        let start = writer.appendFlags(range, uids, room: room, to: &buffer)
+        if buffer.count >= room { return (start, nil) }
+        for index in start..<range.upperBound {
             guard let row = writer.row(of: uids[index]), writer.knows(row) else {
                 return (index, uids[index])
             }
             _ = writer.append(index, uids[index], row, to: &buffer)
             buffer.append(")\r\n")
-            if buffer.count >= Limits.outputBytesMax { return (index + 1, nil) }
+            if buffer.count >= room { return (index + 1, nil) }
         }
         return (range.upperBound, nil)
     }

@@ -27,6 +27,49 @@ struct SummaryWriter {
         self.nextRow = nextRow
     }
 
+    /// Whether a line is its numbers between texts that are the same for all messages with the same
+    /// flags: so do clients ask that synchronise.
+    @EventLoop
+    private var writesFlagsOnly: Bool {
+        guard view.recent.isEmpty else { return false }
+        return plan.wantsFlags && !plan.wantsModseq && !plan.wantsDate && !plan.wantsSize
+            && !plan.wantsSaveDate && !telling.uidOnly && table.beyond.isEmpty
+    }
+
+    /// Appends whole responses of messages from the first on, for as long as that can be done the short
+    /// way and the output has room. Returns the index that comes next.
+    @EventLoop
+    mutating func appendFlags(
+        _ range: Range<Int>,
+        _ uids: [UInt32],
+        room: Int,
+        to output: inout ByteBuffer
+    ) -> Int {
+        guard writesFlagsOnly, !range.isEmpty, let row = row(of: uids[range.lowerBound]) else {
+            return range.lowerBound
+        }
+        let wantsUID = plan.wantsUID
+        let head: [UInt8] = [UInt8]("* ".utf8)
+        let middle = [UInt8](" FETCH (UID ".utf8)
+        var tail: [UInt8] = []
+        var flagsOfTail: FlagLetters.Known?
+        let count = table.forEachFlags(from: row, uids[range]) { offset, uid, flags in
+            if flags != flagsOfTail {
+                var text = ByteBuffer()
+                text.append(wantsUID ? " FLAGS " : " FETCH (FLAGS ")
+                view.appendFlags(flags, [:], uid, to: &text)
+                text.append(")\r\n")
+                tail = text.bytes
+                flagsOfTail = flags
+            }
+            let number = UInt32(range.lowerBound + offset + 1)
+            output.append(head.span, number, middle.span, wantsUID ? uid : nil, tail.span)
+            return output.count < room
+        }
+        nextRow = row + count
+        return range.lowerBound + count
+    }
+
     /// The row of a message, or nil where it is gone.
     mutating func row(of uid: UInt32) -> Int? {
         if nextRow < table.count, table.uids[nextRow] == uid {

@@ -88,6 +88,23 @@ package struct MessageTable: Sendable {
     package func firstRow(from uid: UInt32) -> Int { uids.firstRow(from: uid) }
 
     package func flags(_ row: Int) -> FlagLetters.Known { .init(rawValue: flagBits[row]) }
+
+    /// Calls `body` with the flags of messages, for as long as it says so and the UIDs are those of the
+    /// rows from this one on. Returns how many that were.
+    package func forEachFlags(
+        from row: Int,
+        _ wanted: ArraySlice<UInt32>,
+        _ body: (_ offset: Int, _ uid: UInt32, _ flags: FlagLetters.Known) -> Bool
+    ) -> Int {
+        let count = min(wanted.count, uids.count - row)
+        for offset in 0..<count {
+            let uid = uids[row + offset]
+            guard uid == wanted[wanted.startIndex + offset] else { return offset }
+            guard body(offset, uid, flags(row + offset)) else { return offset + 1 }
+        }
+        return count
+    }
+
     private func place(_ row: Int) -> Place {
         Place(rawValue: places[row] & ~Self.linkBit) ?? .cur
     }

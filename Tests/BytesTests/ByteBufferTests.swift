@@ -10,6 +10,15 @@ struct ByteBufferTests {
         #expect(buffer.bytes.text == String(number))
     }
 
+    @Test("a line of numbers and texts", arguments: [0, 9, 10, 99_999, 100_000, UInt32.max])
+    func line(_ number: UInt32) {
+        var buffer = ByteBuffer([1])
+        buffer.append([2, 3].span, number, [4].span, number / 3, [5].span)
+        buffer.append([].span, 7, [4].span, nil, [].span)
+        let (first, second) = (Array("\(number)".utf8), Array("\(number / 3)".utf8))
+        #expect(buffer.bytes == [1, 2, 3] + first + [4] + second + [5, UInt8(ascii: "7")])
+    }
+
     @Test("decimal with width", arguments: [(0, "00"), (7, "07"), (10, "10"), (123, "123")])
     func width(_ number: Int, _ text: String) {
         var buffer = ByteBuffer()
