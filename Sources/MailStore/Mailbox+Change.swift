@@ -423,22 +423,34 @@ extension Mailbox {
     }
 
     private func loadDates(of uids: ArraySlice<UInt32>) async {
-        var missing: [(uid: UInt32, directory: Directory, name: [UInt8])] = []
-        for uid in uids {
-            if let row = table.row(of: uid), table.dates[row] == .min {
-                let location = table.location(row)
-                missing.append((uid, location.isNew ? disk.new : disk.cur, location.name))
+        for attempt in 0..<Limits.renameRetriesMax {
+            var missing: [(uid: UInt32, directory: Directory, name: [UInt8])] = []
+            for uid in uids {
+                if let row = table.row(of: uid), table.dates[row] == .min {
+                    let location = table.location(row)
+                    missing.append((uid, location.isNew ? disk.new : disk.cur, location.name))
+                }
             }
+            guard !missing.isEmpty else { return }
+            let list = missing
+            let dates = await context.pool.run { () -> [Int64?] in
+                list.map { try? $0.directory.statusFollowingLinks($0.name).modified.seconds }
+            }
+            var isComplete = true
+            for (entry, date) in zip(missing, dates) {
+                if let date, let row = table.row(of: entry.uid) {
+                    table.note(row, date: date)
+                } else {
+                    isComplete = false
+                }
+            }
+            await EventLoop.yield()
+            if isComplete { return }
+            // Renamed meanwhile, perhaps by our own move out of new/: as in `read`.
+            context.inotify?.drain()
+            if attempt > 0 || watches.isEmpty { wantScan() }
+            do throws(StoreError) { try await settle() } catch { return }
         }
-        guard !missing.isEmpty else { return }
-        let list = missing
-        let dates = await context.pool.run { () -> [Int64?] in
-            list.map { try? $0.directory.statusFollowingLinks($0.name).modified.seconds }
-        }
-        for (entry, date) in zip(missing, dates) {
-            if let date, let row = table.row(of: entry.uid) { table.note(row, date: date) }
-        }
-        await EventLoop.yield()
     }
 
     // MARK: Copy

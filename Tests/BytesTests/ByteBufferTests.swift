@@ -13,8 +13,11 @@ struct ByteBufferTests {
     @Test("a line of numbers and texts", arguments: [0, 9, 10, 99_999, 100_000, UInt32.max])
     func line(_ number: UInt32) {
         var buffer = ByteBuffer([1])
-        buffer.append([2, 3].span, number, [4].span, number / 3, [5].span)
-        buffer.append([].span, 7, [4].span, nil, [].span)
+        let (head, middle, tail, empty): ([UInt8], [UInt8], [UInt8], [UInt8]) = (
+            [2, 3], [4], [5], []
+        )
+        buffer.append(head.span, number, middle.span, number / 3, tail.span)
+        buffer.append(empty.span, 7, middle.span, nil, empty.span)
         let (first, second) = (Array("\(number)".utf8), Array("\(number / 3)".utf8))
         #expect(buffer.bytes == [1, 2, 3] + first + [4] + second + [5, UInt8(ascii: "7")])
     }

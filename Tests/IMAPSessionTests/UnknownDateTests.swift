@@ -39,6 +39,9 @@ struct UnknownDateTests {
                 }
                 #expect(!line.contains("RFC822.SIZE 0"), "\(lines)")
             }
+            try rename(bench, 6)
+            let sorted = try await bench.ask(client, "b5 SORT (ARRIVAL) UTF-8 ALL")
+            #expect(sorted.first == "* SORT 1 2 3 4 6", "\(sorted)")
             let gone = try await bench.ask(client, "c1 FETCH 5 (INTERNALDATE RFC822.SIZE)")
             #expect(gone.last?.hasPrefix("c1 NO [EXPUNGEISSUED]") == true, "\(gone)")
             #expect(!gone.contains { $0.contains("1970") }, "\(gone)")
