@@ -208,8 +208,10 @@ extension Mailbox {
 
     private func summaryHeader(_ stamps: [FileStamp]) -> SummaryHeader {
         var header = table.summaryHeader
+        // While the watch is mute (`Mailbox+Quiet`), what others do is not known yet.
         let isQuiet =
             isSettled && !isBusy && deferredEvents.isEmpty && admissions.isEmpty && mayStampLater
+            && quietChanges == 0
         let now = WallTime.now
         let age = context.stampAgeMilliseconds
         if isQuiet, stamps.allSatisfy({ $0.isOlder(than: now, milliseconds: age) }) {
