@@ -36,6 +36,9 @@ struct SummaryWriter {
             && !plan.wantsSaveDate && !telling.uidOnly && table.beyond.isEmpty
     }
 
+    /// Combinations of flags whose texts are held.
+    private static let tailsMax = 16
+
     /// Appends whole responses of messages from the first on, for as long as that can be done the short
     /// way and the output has room. Returns the index that comes next.
     @EventLoop
@@ -51,18 +54,27 @@ struct SummaryWriter {
         let wantsUID = plan.wantsUID
         let head: [UInt8] = [UInt8]("* ".utf8)
         let middle = [UInt8](" FETCH (UID ".utf8)
-        var tail: [UInt8] = []
-        var flagsOfTail: FlagLetters.Known?
+        // A mailbox has few combinations of flags, in any order.
+        var known: [UInt32] = []
+        var tails: [[UInt8]] = []
         let count = table.forEachFlags(from: row, uids[range]) { offset, uid, flags in
-            if flags != flagsOfTail {
+            var place = 0
+            while place < known.count, known[place] != flags.rawValue { place += 1 }
+            if place == known.count {
+                if place == Self.tailsMax {
+                    known.removeAll(keepingCapacity: true)
+                    tails.removeAll(keepingCapacity: true)
+                    place = 0
+                }
                 var text = ByteBuffer()
                 text.append(wantsUID ? " FLAGS " : " FETCH (FLAGS ")
                 view.appendFlags(flags, [:], uid, to: &text)
                 text.append(")\r\n")
-                tail = text.bytes
-                flagsOfTail = flags
+                known.append(flags.rawValue)
+                tails.append(text.bytes)
             }
             let number = UInt32(range.lowerBound + offset + 1)
+            let tail = tails[place]
             output.append(head.span, number, middle.span, wantsUID ? uid : nil, tail.span)
             return output.count < room
         }
