@@ -13,7 +13,8 @@ import Posix
 //
 //  The messages of one command come in together or not at all: they are staged one by one, and
 //  admitted with one writing of the uidlist when the command has ended without a fault. REPLACE
-//  removes the old message only after the new one is durable, so a crash between leaves both.
+//  removes the old message only after the new one is durable, so a crash between leaves both. Where
+//  both are in one mailbox that is one step under the lock, and sessions see it as one.
 //
 //  RFC 6855 §4 wants 8-bit headers refused from sessions without UTF8=ACCEPT. They are taken: old
 //  mail has them, and who moves it here from another server would lose it.
@@ -352,7 +353,7 @@ extension Session {
         if let replaced = upload.replaced {
             // It went while the new one came: there is nothing to replace.
             guard selected?.mailbox.table.row(of: replaced) != nil else {
-                throw .refused(.expungeIssued, "The message no longer exists")
+                throw Self.nothingToReplace
             }
         }
         let entries = upload.messages.map { message in
@@ -360,7 +361,16 @@ extension Session {
             return StagedAdmission(message.staged, flags: system, keywords: keywords)
         }
         let uids: [UInt32]
-        do throws(StoreError) { uids = try await upload.target.admit(entries) } catch {
+        let isInPlace = upload.replaced != nil && upload.target === selected?.mailbox
+        do throws(StoreError) {
+            uids = try await upload.target.admit(
+                entries,
+                replacing: isInPlace
+                    ? upload.replaced.map { .init(uid: $0, source: source, session: selected) }
+                    : nil
+            )
+        } catch {
+            if upload.replaced != nil, error == .messageGone { throw Self.nothingToReplace }
             throw CommandFailure(error)
         }
         selected?.noteOwn(uids, in: upload.target)
@@ -369,9 +379,15 @@ extension Session {
             RangeBuilder(uids).ranges
         )
         guard let replaced = upload.replaced else { return Completion("Appended", code) }
-        try await remove(replaced, for: uids, in: upload.target)
+        if !isInPlace { try await remove(replaced, for: uids, in: upload.target) }
         output.append(untagged: .ok, code, "Replacement is ready")
+        // RFC 8508 §3.2: EXISTS of the new message, then EXPUNGE of the old one.
+        try await tellChanges(allowsExpunge: false, withUID: isUIDCommand || notifier != nil)
         return Completion("Replaced")
+    }
+
+    private static var nothingToReplace: CommandFailure {
+        .refused(.expungeIssued, "The message no longer exists")
     }
 
     /// Removes the message that was replaced. Where it cannot go, its replacement goes again.

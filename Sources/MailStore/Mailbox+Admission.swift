@@ -10,12 +10,17 @@ package import Posix
 @EventLoop
 final class PendingAdmission {
     let items: [MailboxDisk.Admission]
+    let replaced: ReplacedMessage?
     /// Whether a job that begins now may take it: its messages are not being synced beside.
     var isReady = true
     private var result: Result<[UInt32], StoreError>?
     private let finished = Signal()
+    var isFinished: Bool { result != nil }
 
-    init(_ items: [MailboxDisk.Admission]) { self.items = items }
+    init(_ items: [MailboxDisk.Admission], replacing replaced: ReplacedMessage?) {
+        self.items = items
+        self.replaced = replaced
+    }
 
     func finish(_ result: Result<[UInt32], StoreError>) {
         self.result = result
@@ -27,6 +32,21 @@ final class PendingAdmission {
             if let result { return result }
             await finished.wait()
         }
+    }
+}
+
+/// A message of the same mailbox that goes as soon as the new ones are durable.
+@EventLoop
+package struct ReplacedMessage {
+    package let uid: UInt32
+    /// The session that does it, in the log and among the observers.
+    package let source: UInt32
+    package let session: (any MailboxObserver)?
+
+    package init(uid: UInt32, source: UInt32, session: (any MailboxObserver)? = nil) {
+        self.uid = uid
+        self.source = source
+        self.session = session
     }
 }
 
@@ -53,9 +73,14 @@ extension Mailbox {
                 // In the order of asking, also where a later one was synced sooner.
                 waiting = Array(admissions.prefix { $0.isReady })
                 admissions.removeFirst(waiting.count)
+                for pending in waiting where removal(of: pending.replaced) == nil {
+                    if pending.replaced != nil { pending.finish(.failure(.messageGone)) }
+                }
+                waiting.removeAll(where: \.isFinished)
                 let request = MailboxDisk.AdmissionRequest(
                     found: arrivals.first(Limits.lockBatchMax),
                     groups: waiting.map(\.items),
+                    replaced: waiting.map { removal(of: $0.replaced) },
                     uidValidity: uidValidity,
                     lastUID: table.uids.last ?? 0,
                     movesNew: hasWriter,
@@ -68,7 +93,7 @@ extension Mailbox {
             } messages: {
                 waiting.flatMap { $0.items.compactMap(\.message) }
             } applying: {
-                apply($0)
+                apply($0, waiting.map(\.replaced))
                 result = $0
             }
         } catch {
@@ -92,10 +117,23 @@ extension Mailbox {
         }
     }
 
-    private func apply(_ result: MailboxDisk.AdmissionResult) {
+    /// What removes a replaced message's file; nil where the message is gone.
+    private func removal(of replaced: ReplacedMessage?) -> MailboxDisk.Removal? {
+        guard let replaced, let row = table.row(of: replaced.uid) else { return nil }
+        return MailboxDisk.Removal(
+            uid: replaced.uid,
+            base: table.base(row),
+            location: table.location(row),
+            isKept: isNumbered(replaced.uid, except: replaced.session)
+        )
+    }
+
+    /// - Parameter replaced: of each group.
+    private func apply(_ result: MailboxDisk.AdmissionResult, _ replaced: [ReplacedMessage?]) {
         guard result.isDone else { return }
         keywords = result.keywords
         for base in result.vanished { arrivals.remove(base) }
+        for (removed, aside) in result.removed { if let aside { ghosts[removed] = aside } }
         if result.needsScan { return wantScan() }
         uidNext = max(uidNext, result.nextUID)
         var admitted = result.found
@@ -109,13 +147,24 @@ extension Mailbox {
             // RFC 3501 §6.3.11: a message that was appended is recent too.
             unclaimedRecent.insert(message.uid)
         }
+        for case let message? in replaced where result.removed.keys.contains(message.uid) {
+            guard let row = table.row(of: message.uid) else { continue }
+            logExpunge(message.uid, source: message.source)
+            table.remove([row])
+        }
         notify()
     }
 
     /// Brings finished messages into the mailbox, all or none. Durable on return; the UIDs are in the
     /// order of the list.
-    package func admit(_ list: [StagedAdmission]) async throws(StoreError) -> [UInt32] {
-        try await admit(
+    ///
+    /// - Parameter replaced: goes in the same step, so that no session sees both, or neither. Where it
+    ///   is gone already or cannot go, nothing comes in.
+    package func admit(
+        _ list: [StagedAdmission],
+        replacing replaced: ReplacedMessage? = nil
+    ) async throws(StoreError) -> [UInt32] {
+        let uids = try await admit(
             list.map { entry in
                 MailboxDisk.Admission(
                     source: .message(entry.message),
@@ -123,12 +172,19 @@ extension Mailbox {
                     flags: entry.flags,
                     keywords: entry.keywords
                 )
-            }
+            },
+            replacing: replaced
         )
+        // What fails is logged there: a power cut may then bring the old message back beside the new.
+        if replaced != nil { try? await syncNames() }
+        return uids
     }
 
     /// Brings several in; all or none. The UIDs are in the order of the list.
-    func admit(_ list: [MailboxDisk.Admission]) async throws(StoreError) -> [UInt32] {
+    func admit(
+        _ list: [MailboxDisk.Admission],
+        replacing replaced: ReplacedMessage? = nil
+    ) async throws(StoreError) -> [UInt32] {
         if list.isEmpty { return [] }
         guard !isGone else { throw .noSuchMailbox }
         // RFC 4314 §4: flags that the user may not set are not set.
@@ -139,7 +195,7 @@ extension Mailbox {
             if !rights.contains(.write) { item.keywords = [] }
             return item
         }
-        let pending = PendingAdmission(list)
+        let pending = PendingAdmission(list, replacing: replaced)
         admissions.append(pending)
         let messages = list.compactMap(\.message)
         if !messages.isEmpty, isWorking || isBusy {

@@ -29,7 +29,8 @@ package enum StoreOutcome: Sendable, Equatable {
     case changed
     /// It had these flags already.
     case unchanged
-    /// It changed after the modseq of the condition: nothing was done.         RFC 7162 §3.1.3
+    /// What was to be changed changed after the modseq of the condition: nothing was done.
+    ///                                                                   RFC 7162 §3.1.3, §3.1.12
     case modified
     case gone
     case refused(StoreError)
@@ -45,7 +46,8 @@ extension Mailbox {
     ///
     /// - Parameters:
     ///   - uids: ascending.
-    ///   - unchangedSince: only messages that did not change after this modseq.
+    ///   - unchangedSince: only messages that did not change after this modseq, as far as the flags
+    ///     in question are concerned.
     ///   - source: the session, which finds its own changes in the log by it.
     /// - Returns: one outcome for each UID.
     package func store(
@@ -85,7 +87,7 @@ extension Mailbox {
     }
 
     /// Makes renames and removals durable, once for a command and outside the lock.
-    private func syncNames() async throws(StoreError) {
+    func syncNames() async throws(StoreError) {
         let cur = disk.cur
         do throws(SystemError) {
             try await context.pool.run(.syncing) { () throws(SystemError) in try cur.sync() }
@@ -159,13 +161,14 @@ extension Mailbox {
             batch.reserveCapacity(uids.count)
             positions.reserveCapacity(uids.count)
             let (changeable, mayWrite) = (changeableLetters, rights.contains(.write))
+            let failing = unchangedSince.map { changed(uids, mode, masks, since: $0) } ?? []
             for uid in uids {
                 guard let row = table.row(of: uid) else {
                     batch.append(.gone)
                     continue
                 }
                 // What other programs do meanwhile `MailboxDisk.change` sees, under the lock.
-                if let unchangedSince, table.modseqs[row] > unchangedSince {
+                if failing.contains(uid) {
                     batch.append(.modified)
                     continue
                 }
@@ -202,6 +205,30 @@ extension Mailbox {
         // What the time did not suffice for is tried with the next batch.
         outcomes += tried < positions.count ? batch[..<positions[tried]] : batch[...]
         notify()
+    }
+
+    /// The messages whose flags in question changed after a modseq, or may have.
+    ///                                                                   RFC 7162 §3.1.3, §3.1.12
+    private func changed(
+        _ uids: ArraySlice<UInt32>,
+        _ mode: FlagsDelta.Mode,
+        _ masks: Masks,
+        since modseq: UInt64
+    ) -> Set<UInt32> {
+        var newer: [(uid: UInt32, modseq: UInt64)] = []
+        for uid in uids {
+            guard let row = table.row(of: uid), table.modseqs[row] > modseq else { continue }
+            newer.append((uid, table.modseqs[row]))
+        }
+        // What is replaced is all flags.
+        if newer.isEmpty || mode == .replace { return Set(newer.map(\.uid)) }
+        let asked = ChangedFlags(letters: masks.letters, beyond: !masks.beyond.isEmpty)
+        var failing: Set<UInt32> = []
+        for (message, changed) in zip(newer, log.flagsChanged(in: newer, since: modseq)) {
+            if let changed, changed.isDisjoint(with: asked) { continue }
+            failing.insert(message.uid)
+        }
+        return failing
     }
 
     /// The change that a row needs, or nil for none.
@@ -260,7 +287,8 @@ extension Mailbox {
         _ source: UInt32
     ) {
         guard let row = table.row(of: message.uid) else { return }
-        let expected = table.flags(row).subtracting(change.remove).union(change.add)
+        let old = table.flags(row)
+        let expected = old.subtracting(change.remove).union(change.add)
         let source = message.flags == expected ? source : 0
         table.update(
             row,
@@ -271,7 +299,11 @@ extension Mailbox {
         if let beyond = change.beyond {
             table.beyond[message.uid] = beyond.isEmpty ? nil : beyond
         }
-        noteFlags(row, source: source)
+        let changed = ChangedFlags(
+            letters: old.symmetricDifference(message.flags),
+            beyond: change.beyond != nil
+        )
+        noteFlags(row, changed: changed, source: source)
     }
 
     // MARK: Expunge
@@ -365,7 +397,7 @@ extension Mailbox {
         return (gone, failure)
     }
 
-    private func isNumbered(_ uid: UInt32, except session: (any MailboxObserver)?) -> Bool {
+    func isNumbered(_ uid: UInt32, except session: (any MailboxObserver)?) -> Bool {
         observers.values.contains { $0.observer !== session && $0.observer.numbers(uid) }
     }
 

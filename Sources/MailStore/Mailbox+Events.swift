@@ -188,24 +188,33 @@ extension Mailbox {
         // The name that it had was not seen to go: two files of one base name.
         if !hadGone { wantScan() }
         let message = MailboxDisk.found(FileLocation(isNew: isNew, name: name.bytes), name)
-        let changes = table.flags(row) != message.flags
+        let changed = table.flags(row).symmetricDifference(message.flags)
         table.update(
             row,
             flags: message.flags,
             place: message.place,
             location: message.location
         )
-        guard changes else { return }
-        noteFlags(row, source: 0)
+        guard !changed.isEmpty else { return }
+        noteFlags(row, changed: ChangedFlags(letters: changed), source: 0)
         // A letter that has no name here yet: the list of names has grown.
         if message.flags.keywordIndexes.contains(where: { keywords.name($0) == nil }) { wantScan() }
         notify()
     }
 
-    func noteFlags(_ row: Int, source: UInt32) {
+    func noteFlags(_ row: Int, changed: ChangedFlags, source: UInt32) {
         let modseq = nextModseq()
+        let previous = table.modseqs[row]
         table.modseqs[row] = modseq
-        log.append(.init(uid: table.uids[row], modseq: modseq, source: source))
+        log.append(
+            .init(
+                uid: table.uids[row],
+                modseq: modseq,
+                changed: changed,
+                previous: previous,
+                source: source
+            )
+        )
     }
 }
 

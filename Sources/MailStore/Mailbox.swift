@@ -542,7 +542,18 @@ package final class Mailbox {
                     || hasBeyond && fresh.beyond[uid] != table.beyond[uid]
                 {
                     fresh.modseqs[row] = nextModseq()
-                    log.append(.init(uid: uid, modseq: fresh.modseqs[row], source: 0))
+                    log.append(
+                        .init(
+                            uid: uid,
+                            modseq: fresh.modseqs[row],
+                            changed: ChangedFlags(
+                                letters: fresh.flags(row).symmetricDifference(table.flags(old)),
+                                beyond: hasBeyond && fresh.beyond[uid] != table.beyond[uid]
+                            ),
+                            previous: table.modseqs[old],
+                            source: 0
+                        )
+                    )
                     touched.noteState(uid)
                 } else if !fresh.isSame(row, as: table, old) {
                     touched.noteState(uid)

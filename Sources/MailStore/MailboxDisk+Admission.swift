@@ -34,6 +34,8 @@ extension MailboxDisk {
         var found: [FileLocation]
         /// What we bring: of each group all or none.
         var groups: [[Admission]]
+        /// What goes as each group has come in.
+        var replaced: [Removal?]
         /// Of the list that the mailbox is known to have.
         var uidValidity: UInt32
         /// The last message that sessions know.
@@ -56,6 +58,8 @@ extension MailboxDisk {
         /// Base names of files that went away before they had a UID, or can have none.
         var vanished: [[UInt8]] = []
         var groups: [Result<[Admitted], StoreError>] = []
+        /// UIDs of what was replaced, and its name in `tmp/` where it is kept aside.
+        var removed: [UInt32: [UInt8]?] = [:]
         var nextUID: UInt32 = 1
         var keywords = Keywords()
         /// Another program gave out UIDs meanwhile, to messages that are not among these.
@@ -84,8 +88,6 @@ extension MailboxDisk {
             for index in result.found.indices { _ = moveToCur(&result.found[index].message) }
         }
         result.isDone = true
-        result.nextUID = list.nextUID
-        result.keywords = keywordsFile.keywords
         return result
     }
 
@@ -145,8 +147,12 @@ extension MailboxDisk {
         try keywordsFile.commit(lock)
         var moved: [Placed] = []
         do throws(MaildirError) {
-            for (group, meanings) in zip(request.groups, meanings) {
-                result.groups.append(place(group, meanings, &moved))
+            for (index, group) in request.groups.enumerated() {
+                if let removal = request.replaced[index], try !isPresent(removal) {
+                    result.groups.append(.failure(.messageGone))
+                } else {
+                    result.groups.append(place(group, meanings[index], &moved))
+                }
             }
             for index in result.groups.indices {
                 guard case .success(var group) = result.groups[index] else { continue }
@@ -167,6 +173,40 @@ extension MailboxDisk {
             withdraw(moved[...])
             throw error
         }
+        result.nextUID = list.nextUID
+        result.keywords = keywordsFile.keywords
+        // The list may be unread after it.
+        replace(request, &result, moved, lock)
+    }
+
+    /// Removes what was replaced, now that what replaces it is durable. Where it cannot go, its
+    /// replacement goes again; a record without a file does no harm.
+    private func replace(
+        _ request: AdmissionRequest,
+        _ result: inout AdmissionResult,
+        _ moved: [Placed],
+        _ lock: DotLock
+    ) {
+        var start = 0
+        for index in request.groups.indices {
+            guard case .success(let group) = result.groups[index] else { continue }
+            let placed = moved[start..<(start + group.count)]
+            start = placed.endIndex
+            guard let removal = request.replaced[index] else { continue }
+            switch remove([removal][...], lock).first {
+            case .success(let aside)?: result.removed[removal.uid] = .some(aside)
+            case .failure(let error)?:
+                withdraw(placed)
+                result.groups[index] = .failure(error)
+            case nil: break
+            }
+        }
+    }
+
+    private func isPresent(_ removal: Removal) throws(MaildirError) -> Bool {
+        let directory = removal.location.isNew ? new : cur
+        if (try? directory.status(removal.location.name)) != nil { return true }
+        return try locations()[removal.base] != nil
     }
 
     /// Puts files back into `tmp/`, from where they are tried again or removed; a second name just

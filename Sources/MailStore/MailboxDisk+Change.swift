@@ -15,7 +15,7 @@ extension MailboxDisk {
         var add: FlagLetters.Known
         /// The keywords without a letter that it has afterwards, where they change.
         var beyond: [Int]?
-        /// Whether it is left as it is where another program changed its flags meanwhile.
+        /// Whether it is left as it is where another program changed these flags meanwhile.
         var isConditional = false
 
         var base: [UInt8] { MessageName(location.name)?.base ?? location.name }
@@ -98,11 +98,10 @@ extension MailboxDisk {
                 return .refused(StoreError(error))
             }
             guard let found = present?[change.base] else { return .gone }
-            if change.isConditional,
-                FlagLetters(fileName: found.name.span).known
-                    != FlagLetters(fileName: change.location.name.span).known
-            {
-                return .modified
+            if change.isConditional {
+                let changed = FlagLetters(fileName: found.name.span).known
+                    .symmetricDifference(FlagLetters(fileName: change.location.name.span).known)
+                if !changed.isDisjoint(with: change.remove.union(change.add)) { return .modified }
             }
             location = found
         }

@@ -137,6 +137,32 @@ extension AllTests {
             }
         }
 
+        @Test("replace", arguments: Kind.allCases) func replace(_ kind: Kind) async throws {
+            try await eachCall(kind, Self.seed) { _, inbox in
+                do throws(StoreError) {
+                    _ = try await inbox.append("new\r\n", replacing: 2)
+                    return nil
+                } catch {
+                    return "\(error)"
+                }
+            } _: { _, acknowledged, live, reopened, context in
+                // Never none of both.
+                for mailbox in [live, reopened] {
+                    guard let mailbox else { continue }
+                    let contents = try await Self.contents(mailbox)
+                    let old = contents["message 2\n"] ?? []
+                    let new = contents["new\n"] ?? []
+                    #expect(old == [2] || new.count == 1, context)
+                    if acknowledged { #expect(old == [] && new == [4], context) }
+                    // Nor both, where it was answered with an error.
+                    if !acknowledged, live != nil { #expect(old == [2] && new == [], context) }
+                    for uid: UInt32 in [1, 3] {
+                        #expect(contents["message \(uid)\n"] == [uid], context)
+                    }
+                }
+            }
+        }
+
         @Test("copy and move", arguments: Kind.allCases, [false, true]) func copy(
             _ kind: Kind,
             _ isMove: Bool

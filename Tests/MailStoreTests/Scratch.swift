@@ -186,13 +186,17 @@ extension Mailbox {
     func append(
         _ text: String = "Subject: y\r\n\r\nbody\r\n",
         flags: FlagLetters.Known = [],
-        keywords: [[UInt8]] = []
+        keywords: [[UInt8]] = [],
+        replacing old: UInt32? = nil
     ) async throws(StoreError) -> UInt32 {
         let staged = try await stage()
         do throws(StoreError) {
             try await write(Array(text.utf8), to: staged)
             try await finish(staged, date: WallTime(seconds: 1_000_000_000))
-            return try await admit([StagedAdmission(staged, flags: flags, keywords: keywords)])[0]
+            return try await admit(
+                [StagedAdmission(staged, flags: flags, keywords: keywords)],
+                replacing: old.map { ReplacedMessage(uid: $0, source: 0) }
+            )[0]
         } catch {
             await discard([staged])
             throw error

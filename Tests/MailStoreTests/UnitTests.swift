@@ -26,6 +26,53 @@ struct ChangeLogTests {
         #expect(log.entries(from: seen)?.map(\.uid) == [1_000_000])
         #expect(log.entries(from: log.end)?.isEmpty == true)
     }
+
+    @Test("which flags changed since") func flagsChanged() {
+        func entry(
+            _ uid: UInt32,
+            _ previous: UInt64,
+            _ modseq: UInt64,
+            _ letters: FlagLetters.Known,
+            beyond: Bool = false
+        ) -> ChangeLog.Entry {
+            .init(
+                uid: uid,
+                modseq: modseq,
+                changed: ChangedFlags(letters: letters, beyond: beyond),
+                previous: previous,
+                source: 1
+            )
+        }
+        var log = ChangeLog()
+        log.append(entry(2, 5, 10, .seen))
+        log.append(entry(3, 5, 11, .draft))
+        log.append(.init(uid: 4, modseq: 12, isExpunge: true, source: 1))
+        log.append(entry(2, 10, 13, .flagged))
+        log.append(entry(7, 14, 15, .flagged, beyond: true))
+        let now: [(uid: UInt32, modseq: UInt64)] = [(2, 13), (3, 11), (7, 15)]
+        // 7 came with 14; what of it changed since then is known, before that it was not there.
+        #expect(
+            log.flagsChanged(in: now, since: 5) == [
+                ChangedFlags(letters: [.seen, .flagged]), ChangedFlags(letters: .draft), nil,
+            ]
+        )
+        #expect(
+            log.flagsChanged(in: now, since: 14) == [
+                ChangedFlags(), ChangedFlags(), ChangedFlags(letters: .flagged, beyond: true),
+            ]
+        )
+        #expect(log.flagsChanged(in: now, since: 10)[0] == ChangedFlags(letters: .flagged))
+        // Before the log, and where a link is missing.
+        #expect(log.flagsChanged(in: now, since: 4) == [nil, nil, nil])
+        #expect(log.flagsChanged(in: [(2, 14), (5, 12)], since: 5) == [nil, nil])
+    }
+
+    @Test("keywords beyond the letters are not told apart") func beyondLetters() {
+        let some = ChangedFlags(letters: .seen, beyond: true)
+        #expect(some.isDisjoint(with: ChangedFlags(letters: .flagged)))
+        #expect(!some.isDisjoint(with: ChangedFlags(beyond: true)))
+        #expect(!some.isDisjoint(with: ChangedFlags(letters: [.seen, .draft])))
+    }
 }
 
 @Suite("MessageTable")
