@@ -42,10 +42,16 @@ struct MailboxListing: Sendable {
         isExtended: Bool
     ) -> [Line] {
         var names = allNames()
-        let matching = choose(&names, command, patterns)
+        var matching = choose(&names, command, patterns)
+        // Sorted before there are lines: these cost more to move about.
+        matching.sort { left, right in
+            if left.path.isInbox != right.path.isInbox { return left.path.isInbox }
+            return left.name.lexicographicallyPrecedes(right.name)
+        }
         let isSelective = !command.selection.isDisjoint(with: [.subscribed, .specialUse])
         let isRecursive = command.selection.contains(.recursiveMatch)
-        var lines: [(name: [UInt8], line: Line)] = []
+        var lines: [Line] = []
+        lines.reserveCapacity(matching.count)
         for (path, name) in matching {
             guard let known = names[path] else { continue }
             // §6.3.9.6: a name that is only there for its descendants is left out where they all show.
@@ -60,13 +66,9 @@ struct MailboxListing: Sendable {
                 response.childInfo = command.selection.intersection([.subscribed, .specialUse])
             }
             let isMailbox = known.exists && known.isChosen
-            lines.append((name, Line(path: path, response: response, isMailbox: isMailbox)))
+            lines.append(Line(path: path, response: response, isMailbox: isMailbox))
         }
-        lines.sort { left, right in
-            if left.line.path.isInbox != right.line.path.isInbox { return left.line.path.isInbox }
-            return left.name.lexicographicallyPrecedes(right.name)
-        }
-        return lines.map(\.line)
+        return lines
     }
 
     /// The line of one mailbox that exists, with all that is known of it.

@@ -87,12 +87,21 @@ extension Session {
             listing.lines(command, patterns, isExtended: isExtended)
         }
         var tree: MailboxTree?
+        var known: [MailboxPath: MailboxStatus] = [:]
+        if !command.status.isEmpty {
+            let mailboxes = lines.filter(\.isMailbox).map(\.path)
+            known = await statusesAtRest(mailboxes, command.status)
+        }
         for line in lines {
             var response = line.response
             var status: [(item: StatusItem, value: StatusValue)]?
             if !command.status.isEmpty, line.isMailbox {
                 do throws(CommandFailure) {
-                    status = try await statusValues(line.path, command.status)
+                    status = try await statusValues(
+                        line.path,
+                        command.status,
+                        known: known[line.path]
+                    )
                 } catch {
                     guard case .refused = error else { throw error }
                     // RFC 5819 §2: a mailbox that cannot be looked at has no STATUS line.

@@ -270,16 +270,51 @@ extension Session {
         output.append(status: store.naming.name(of: path), values, mode)
     }
 
+    /// - Parameter known: what `statusesAtRest` said of it, where somebody has asked.
     func statusValues(
         _ path: MailboxPath,
-        _ items: [StatusItem]
+        _ items: [StatusItem],
+        known: MailboxStatus? = nil
     ) async throws(CommandFailure) -> [(item: StatusItem, value: StatusValue)] {
-        let mailbox = try await open(path, needing: .read)
         var values: [(item: StatusItem, value: StatusValue)] = []
+        var known = known
+        if known == nil { known = await statusesAtRest([path], items)[path] }
+        if let known {
+            for item in items {
+                if let value = await value(of: item, known) { values.append((item, value)) }
+            }
+            return values
+        }
+        let mailbox = try await open(path, needing: .read)
         for item in items {
             if let value = try await value(of: item, mailbox) { values.append((item, value)) }
         }
         return values
+    }
+
+    /// What is known of mailboxes that nobody has open, where that is all that is asked for.
+    func statusesAtRest(
+        _ paths: [MailboxPath],
+        _ items: [StatusItem]
+    ) async -> [MailboxPath: MailboxStatus] {
+        if items.contains(.size) || items.contains(.deletedStorage) { return [:] }
+        return await store.statuses(of: paths)
+    }
+
+    /// Nil for what needs the messages.
+    private func value(of item: StatusItem, _ known: MailboxStatus) async -> StatusValue? {
+        switch item {
+        case .messages: .number(UInt64(known.messages))
+        case .recent: .number(UInt64(known.recent))
+        case .uidNext: .number(UInt64(known.uidNext))
+        case .uidValidity: .number(UInt64(known.uidValidity))
+        case .unseen: .number(UInt64(known.unseen))
+        case .deleted: .number(UInt64(known.deleted))
+        case .appendLimit: .number(UInt64(Limits.appendBytesMax))
+        case .highestModSeq: .number(await store.reserveModseqs() ? known.highestModseq : 0)
+        case .mailboxID: .objectID(known.guid)
+        case .size, .deletedStorage: nil
+        }
     }
 
     private func value(

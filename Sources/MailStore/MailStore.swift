@@ -7,8 +7,10 @@ package import Posix
 //
 //  On disk: the Maildir++ tree (`MailboxTree`), `subscriptions`, and `martlet-state` with the special
 //  uses that CREATE set. The tree is listed anew whenever it is asked for: other programs make and
-//  remove mailboxes too. Live mailboxes are found by path; one that nobody has selected stays live
-//  for a while, so that coming back costs nothing.
+//  remove mailboxes too. Who opens one mailbox looks only at the directory that it was last time, or
+//  STATUS of each of some thousand mailboxes would look at all of them some thousand times. Live
+//  mailboxes are found by path; one that nobody has selected stays live for a while, so that coming
+//  back costs nothing.
 
 /// Where a user's mail is and how it is named.
 package struct StoreSettings: Sendable {
@@ -70,6 +72,8 @@ package final class MailStore {
     /// Whoever makes the default mailboxes: several clients may log in for the first time at once.
     package let firstLogin = Turnstile()
     private var opening: [MailboxPath: Signal] = [:]
+    /// Where mailboxes were when the tree was last listed.
+    private(set) var lastSeen: [MailboxPath: MailboxTree.Entry] = [:]
     var state: StateFile?
     /// Whether `state` is another than the file holds.
     var isStateUnwritten = false
@@ -126,9 +130,11 @@ package final class MailStore {
     package func tree() async throws(StoreError) -> MailboxTree {
         let root = root
         do throws(SystemError) {
-            return try await context.pool.run { () throws(SystemError) in
+            let tree = try await context.pool.run { () throws(SystemError) in
                 try MailboxTree(root: root)
             }
+            lastSeen = tree.entries
+            return tree
         } catch {
             context.logFailure(.system(error), root)
             throw StoreError(error)
@@ -141,10 +147,12 @@ package final class MailStore {
     ) async throws(StoreError) -> Success {
         let root = root
         do throws(MaildirError) {
-            return try await context.pool.run { () throws(MaildirError) in
+            let (entries, success) = try await context.pool.run { () throws(MaildirError) in
                 let tree = try system { () throws(SystemError) in try MailboxTree(root: root) }
-                return body(tree, try Subscriptions.load(root: root))
+                return (tree.entries, body(tree, try Subscriptions.load(root: root)))
             }
+            lastSeen = entries
+            return success
         } catch {
             context.logFailure(error, root)
             throw StoreError(error)
@@ -199,30 +207,43 @@ package final class MailStore {
         let root = root
         let names = context.names
         let quota = context.quota
+        let seen = lastSeen[path]
         do throws(SystemError) {
-            let disk = try await context.pool.run { () throws(SystemError) -> MailboxDisk? in
-                let tree = try MailboxTree(root: root)
-                guard let entry = tree.entries[path] else {
-                    try Self.checkAccess(path, tree.encoding, root)
-                    return nil
-                }
-                let directory = try MailboxTree.open(entry, root: root)
-                let disk = try MailboxDisk(
-                    directory,
-                    root: root,
-                    names: names,
-                    quota: quota
-                )
-                try disk.cleanUp()
-                return disk
+            let opened = try await context.pool.run { () throws(SystemError) in
+                try Self.openDisk(path, seen, root, names, quota)
             }
-            guard let disk else { throw SystemError("open", ENOENT) }
+            if let entries = opened.listed { lastSeen = entries }
+            guard let disk = opened.disk else { throw SystemError("open", ENOENT) }
             return disk
         } catch {
             if error.isMissing { throw .noSuchMailbox }
             context.logFailure(.system(error), root)
             throw StoreError(error)
         }
+    }
+
+    /// - Parameter seen: where it was when the tree was last listed.
+    /// - Returns: no disk for what is no mailbox; and the tree, where it had to be listed.
+    private nonisolated static func openDisk(
+        _ path: MailboxPath,
+        _ seen: MailboxTree.Entry?,
+        _ root: Directory,
+        _ names: NameSource,
+        _ quota: Quota
+    ) throws(SystemError) -> (disk: MailboxDisk?, listed: [MailboxPath: MailboxTree.Entry]?) {
+        var entry = seen
+        var listed: [MailboxPath: MailboxTree.Entry]?
+        if try seen.map({ entry throws(SystemError) in try entry.isCurrent(root: root) }) != true {
+            let tree = try MailboxTree(root: root)
+            listed = tree.entries
+            entry = tree.entries[path]
+            if entry == nil { try Self.checkAccess(path, tree.encoding, root) }
+        }
+        guard let entry else { return (nil, listed) }
+        let directory = try MailboxTree.open(entry, root: root)
+        let disk = try MailboxDisk(directory, root: root, names: names, quota: quota)
+        try disk.cleanUp()
+        return (disk, listed)
     }
 
     /// A mailbox that cannot be entered is not in the tree; throws why, where that is so.
@@ -262,6 +283,9 @@ package final class MailStore {
 
     /// Without a look at the disk: nil for one that nobody has open.
     package func liveMailbox(_ path: MailboxPath) -> Mailbox? { live[path] }
+
+    /// Whether nobody has a mailbox open, or is opening it.
+    func isAtRest(_ path: MailboxPath) -> Bool { live[path] == nil && opening[path] == nil }
 
     func forget(_ mailbox: Mailbox) {
         mailbox.unwatch()

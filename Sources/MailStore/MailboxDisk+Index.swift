@@ -88,7 +88,7 @@ extension MailboxDisk {
         return try? index.mailbox(id: id, directory: identity, uidValidity: uidValidity)
     }
 
-    private static func bytes(ofHex text: [UInt8]) -> [UInt8]? {
+    static func bytes(ofHex text: [UInt8]) -> [UInt8]? {
         guard text.count == 32 else { return nil }
         var bytes: [UInt8] = []
         for index in stride(from: 0, to: 32, by: 2) {
@@ -111,11 +111,9 @@ extension MailboxDisk {
     private func listEnds() -> ListEnds? {
         guard let file = try? directory.open(UIDListFile.name, O_RDONLY | O_NONBLOCK),
             let status = try? file.status(), status.isRegular,
-            let start = try? file.read(at: 0, count: Limits.listHeaderBytesMax),
-            let end = start.firstIndex(of: .lf),
-            let list = try? UIDList(file: Array(start[...end])), !list.damage.isHeaderDamaged
+            let (header, head) = Self.listHead(file)
         else { return nil }
-        var ends = ListEnds(header: list.header, head: Array(start[...end]), end: [])
+        var ends = ListEnds(header: header, head: head, end: [])
         let from = status.size - UIDList.restingBytes
         if from > Limits.listHeaderBytesMax,
             let last = try? file.read(at: from, count: UIDList.restingBytes),
@@ -124,6 +122,23 @@ extension MailboxDisk {
             (ends.end, ends.status) = (last, status)
         }
         return ends
+    }
+
+    /// What the first line of a uidlist says.
+    static func listHeader(_ file: borrowing OwnedDescriptor) -> UIDList.Header? {
+        guard let status = try? file.status(), status.isRegular else { return nil }
+        return listHead(file)?.header
+    }
+
+    private static func listHead(
+        _ file: borrowing OwnedDescriptor
+    ) -> (header: UIDList.Header, line: [UInt8])? {
+        guard let start = try? file.read(at: 0, count: Limits.listHeaderBytesMax),
+            let end = start.firstIndex(of: .lf)
+        else { return nil }
+        let line = Array(start[...end])
+        guard let list = try? UIDList(file: line), !list.damage.isHeaderDamaged else { return nil }
+        return (list.header, line)
     }
 
     /// The rows of the summary are those of the list: nobody needs to read it.
@@ -139,10 +154,16 @@ extension MailboxDisk {
         uidList.adopt(list, FileFingerprint(status), uidNext: header.uidNext)
     }
 
-    /// What the messages of a mailbox follow from.
+    /// What the messages of a mailbox follow from; the first two are directories.
+    static let stampedNames = [
+        [UInt8]("cur"), [UInt8]("new"),
+        UIDListFile.name, KeywordsFile.name, KeywordsFile.beyondName,
+    ]
+
+    /// One for each of `stampedNames`.
     func fileStamps() throws(SystemError) -> [FileStamp] {
         var stamps = [FileStamp(try cur.status()), FileStamp(try new.status())]
-        for name in [UIDListFile.name, KeywordsFile.name, KeywordsFile.beyondName] {
+        for name in Self.stampedNames[2...] {
             do throws(SystemError) { stamps.append(FileStamp(try directory.status(name))) } catch {
                 guard error.isMissing else { throw error }
                 stamps.append(FileStamp())

@@ -36,6 +36,12 @@ package struct MailboxTree: Sendable {
         package let directoryName: [UInt8]
         package let identity: FileIdentity
         package let isLink: Bool
+
+        /// Whether it still is a mailbox, and the same.
+        package func isCurrent(root: Directory) throws(SystemError) -> Bool {
+            if directoryName.isEmpty { return true }
+            return try MailboxTree.entry(path, directoryName, in: root) == self
+        }
     }
 
     package private(set) var entries: [MailboxPath: Entry] = [:]

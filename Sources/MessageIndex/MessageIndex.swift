@@ -433,6 +433,20 @@ package final class MessageIndex: Sendable {
         return MailboxIndex(self, record.number)
     }
 
+    /// The header of a mailbox's summary, without its history; nil where there is none.
+    package func header(
+        id guid: [UInt8],
+        directory: FileIdentity,
+        uidValidity: UInt32
+    ) -> SummaryHeader? {
+        let key = IndexKey(mailbox: guid, directory)
+        let known = try? read { transaction throws(IndexError) in
+            try MailboxRecord(transaction, key)
+        }
+        guard let known, known.uidValidity == uidValidity else { return nil }
+        return MailboxIndex(self, known.number).readHeader()
+    }
+
     private struct MailboxRecord {
         var number: UInt32
         var uidValidity: UInt32
