@@ -3,6 +3,7 @@
 """A random load on the real server, and clients that believe nothing.
 
     Tests/ProcessTests/stress.py --seconds 120 --seed 7 [--kill] [--delay 50] [--system]
+    Tests/ProcessTests/stress.py --seconds 300 --messages 20000
 
 Many sessions at once append, flag, copy, move, expunge, search, fetch, idle and select, while another
 program delivers, renames and removes files. Each session keeps its own picture of its mailbox, made
@@ -1194,7 +1195,7 @@ class Load:
             raise Wrong("left in tmp/: %s" % left[:5])
 
 
-def run(seconds, seed, sessions=20, kill=False, delay=None, system=False, kind=None):
+def run(seconds, seed, sessions=20, kill=False, delay=None, system=False, kind=None, messages=0):
     """Starts a server and loads it; the load, with its problems."""
     kind = kind or ("debug" if delay else "release")
     environment = {"MARTLET_TEST_FSYNC_DELAY_MS": str(delay)} if delay else {}
@@ -1217,6 +1218,13 @@ def run(seconds, seed, sessions=20, kill=False, delay=None, system=False, kind=N
 
     load = Load(server, maildir, server.imap, user, password, sessions, seed, seconds,
                 end_user_process if kill else None)
+    for number in range(messages):
+        # Large mailboxes show what small ones hide.
+        name = load.truth.new_name(number % 3 == 0, 10 + number % 50)
+        mailbox = MAILBOXES[number % 2]
+        maildir.put(content(name).replace(b"\r\n", b"\n"), "SRFD"[number % 5:][:1], mailbox)
+        if name.startswith("k"):
+            load.truth.kept.setdefault(name, set()).add((mailbox, None, None))
     try:
         load.run()
         log = server.log()
@@ -1237,6 +1245,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("--messages", type=int, default=0, help="that two mailboxes begin with")
     parser.add_argument("--kill", action="store_true", help="kill -9 of martlet-user now and then")
     parser.add_argument("--delay", type=int, help="milliseconds of each fsync (debug build)")
     parser.add_argument("--system", action="store_true", help="in system mode, as root")
@@ -1245,7 +1254,7 @@ def main():
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
     print("seed %d" % seed, flush=True)
     load = run(options.seconds, seed, options.sessions, options.kill, options.delay,
-               options.system, "debug" if options.debug else None)
+               options.system, "debug" if options.debug else None, options.messages)
     for problem in load.truth.problems:
         print(problem)
     print("%d commands, %d messages made, %d problems" % (
