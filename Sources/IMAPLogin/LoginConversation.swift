@@ -289,11 +289,18 @@ package final class LoginConversation {
         _ method: LoginMethod,
         _ tag: [UInt8]
     ) async throws(StreamClosed) -> ConversationEnd? {
-        guard !credentials.user.isEmpty,
-            credentials.user.count <= LoginLimits.userNameBytesMax,
+        // Well formed (RFC 9051 §6.2.3), and nobody has this name.
+        guard !credentials.user.isEmpty else {
+            badCommandCount += 1
+            try await reply(tag, "NO [AUTHENTICATIONFAILED] Wrong user name or password.")
+            guard badCommandCount >= LoginLimits.badCommandCountMax else { return nil }
+            try await send("* BYE Too many bad commands.\r\n")
+            return .closed
+        }
+        guard credentials.user.count <= LoginLimits.userNameBytesMax,
             credentials.password.count <= LoginLimits.passwordBytesMax
         else {
-            try await sendBad(tag, "User name or password too long, or empty.")
+            try await sendBad(tag, "User name or password too long.")
             return badCommandCount >= LoginLimits.badCommandCountMax ? .closed : nil
         }
         let password = Password(Secret(credentials.password))

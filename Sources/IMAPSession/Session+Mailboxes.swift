@@ -219,6 +219,7 @@ extension Session {
             } catch {
                 throw CommandFailure(error)
             }
+            appendNormalized(new, newPath)
             return Completion("Renamed")
         }
         do throws(StoreError) {

@@ -26,15 +26,20 @@ extension Session {
     func enable(_ names: [[UInt8]]) async throws(CommandFailure) -> Completion {
         var enabled: [Capability] = []
         var modes = sync
+        // RFC 6855 §3, RFC 9051 §6.3.1: what has been told of the mailbox would change its form.
+        // Looked at first, so that a refused command enables nothing.
+        let changesForm = names.contains { name in
+            name.equalsIgnoringCase("UTF8=ACCEPT") && !acceptsUTF8
+                || name.equalsIgnoringCase("IMAP4rev2") && revision == .rev1
+        }
+        guard selected == nil || !changesForm else {
+            throw .clientBug("Not while a mailbox is selected")
+        }
         for name in names {
             if name.equalsIgnoringCase("UTF8=ACCEPT"), !acceptsUTF8 {
-                // RFC 6855 §3: not in the selected state.
-                guard selected == nil else { throw .clientBug("Not while a mailbox is selected") }
                 acceptsUTF8 = true
                 enabled.append(.utf8Accept)
             } else if name.equalsIgnoringCase("IMAP4rev2"), revision == .rev1 {
-                // RFC 9051 §6.3.1: what has been told of the mailbox would change its form.
-                guard selected == nil else { throw .clientBug("Not while a mailbox is selected") }
                 revision = .rev2
                 enabled.append(.imap4rev2)
             } else if name.equalsIgnoringCase("CONDSTORE"), !modes.condStore {

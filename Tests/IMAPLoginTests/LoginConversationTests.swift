@@ -142,7 +142,14 @@ struct LoginConversationTests {
                 "a NO [AUTHORIZATIONFAILED] Only for yourself.\r\n"
             ),
             ("a AUTHENTICATE LOGIN\r\n*\r\n", "+ VXNlcm5hbWU6\r\na BAD Cancelled.\r\n"),
-            ("a LOGIN \"\" x\r\n", "a BAD User name or password too long, or empty.\r\n"),
+            (
+                "a LOGIN \"\" x\r\n",
+                "a NO [AUTHENTICATIONFAILED] Wrong user name or password.\r\n"
+            ),
+            (
+                "a LOGIN \"\" \"\"\r\n",
+                "a NO [AUTHENTICATIONFAILED] Wrong user name or password.\r\n"
+            ),
         ]
     )
     func talk(_ input: String, _ expected: String) async throws {
