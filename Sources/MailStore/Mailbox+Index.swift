@@ -85,11 +85,12 @@ extension Mailbox {
         }
         guard !isGone else { return }
         if table.isOutline { table.complete(rest) }
-        if rest == nil || stamps != cached.stamps || watches.isEmpty { wantScan() }
-        hasSavedStamps = true
+        let isWhole = rest != nil && stamps == cached.stamps && !watches.isEmpty
+        if !isWhole { wantScan() }
         arrivals.removeAll { table.row(of: $0.span) != nil }
         startMoves()
         notify()
+        hasSavedStamps = isWhole
     }
 
     /// Keeps the summary for the first scan.

@@ -58,6 +58,8 @@ package final class MessageIndex: Sendable {
         var mapBytes = Limits.mapBytesMin
         var ages = IndexAges()
         var stamp: [UInt8] = []
+        /// `stamp` as it is in the file.
+        var storedStamp: [UInt8] = []
         var nextMailbox: UInt32 = 1
         var seed = UInt64.random(in: .min ... .max)
     }
@@ -203,12 +205,13 @@ package final class MessageIndex: Sendable {
         state.nextMailbox = record.uint32()
         state.seed = record.uint64()
         state.stamp = record.data()
+        state.storedStamp = state.stamp
         guard record.isAtEnd, state.nextMailbox > 0, state.ages.arePlausible else {
             throw .inconsistent
         }
     }
 
-    private var identityRecord: [UInt8] {
+    private var identityRecord: (bytes: [UInt8], stamp: [UInt8]) {
         let (ages, next, seed, stamp) = state.withLock {
             ($0.ages, $0.nextMailbox, $0.seed, $0.stamp)
         }
@@ -220,7 +223,7 @@ package final class MessageIndex: Sendable {
         record.append(next)
         record.append(seed)
         record.append(stamp)
-        return record.bytes
+        return (record.bytes, stamp)
     }
 
     // MARK: The end
@@ -230,6 +233,10 @@ package final class MessageIndex: Sendable {
     /// - Parameter isWhole: whether all that clients were told has been written; if not, the next
     ///   process finds what a crash leaves.
     package func close(isWhole: Bool = true) {
+        // Who only looked leaves the file as the last process's: to be believed it needs today's stamp.
+        if isWhole, isUsable, state.withLock({ $0.stamp != $0.storedStamp }) {
+            try? write { _ throws(IndexError) in }
+        }
         let wasClosed = state.withLock { state in
             defer { state.isClosed = true }
             return state.isClosed
@@ -304,10 +311,11 @@ package final class MessageIndex: Sendable {
                         unsafe environment.raw,
                         writes: true
                     )
-                    let record = identityRecord
+                    let (record, stamp) = identityRecord
                     try transaction.write(IndexKey(.environment), record.span)
                     try body(transaction)
                     try transaction.commit()
+                    state.withLock { $0.storedStamp = stamp }
                     break
                 } catch {
                     guard error == .isFull else { throw error }

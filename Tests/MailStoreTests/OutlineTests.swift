@@ -101,6 +101,26 @@ extension AllTests {
             }
         }
 
+        @Test("who only looks leaves the index as good as it was", arguments: [false, true])
+        func onlyLooked(isQuick: Bool) async throws {
+            let scratch = try Scratch()
+            defer { Self.removeCache(scratch) }
+            try await EventLoop.test {
+                try await Self.prepare(scratch)
+                for _ in 0..<3 {
+                    let store = try Self.store(scratch)
+                    let index = try #require(await store.openIndex())
+                    let inbox = try await Self.outline(scratch, store)
+                    try await inbox.settle()
+                    #expect(inbox.hasSavedStamps && inbox.scansServed == 1)
+                    #expect(index.ages.era == 2)
+                    if !isQuick { await eventually { store.context.mayWriteSummaries } }
+                    inbox.unwatch()
+                    await store.shutDown()
+                }
+            }
+        }
+
         @Test("what changes between the two halves is seen") func between() async throws {
             let scratch = try Scratch()
             defer { Self.removeCache(scratch) }
