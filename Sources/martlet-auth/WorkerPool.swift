@@ -15,16 +15,20 @@ final class WorkerPool {
     /// How long an attempt waits for a worker: with the transaction it stays below what
     /// martlet-login waits.
     static let waitSecondsMax = 40
+    /// When workers without work leave, but for one.
+    static let idleSecondsMax = 2
 
     private let service: [UInt8]
-    private var idle: [Worker] = []
+    /// The last that worked is the first to work again, so those in front have been idle longest.
+    private var idle: [(worker: Worker, since: Instant)] = []
+    private var thinning: TimerID?
     private var busyCount = 0
     private var waiters: [Answer<Bool>] = []
 
     init(service: [UInt8]) {
         self.service = service
         // The first login of the day need not wait for an exec.
-        if let worker = try? Worker(service: service) { idle.append(worker) }
+        if let worker = try? Worker(service: service) { idle.append((worker, .now)) }
     }
 
     /// Runs the body with a worker of its own; nil where none is to be had.
@@ -37,12 +41,29 @@ final class WorkerPool {
         let result = await body(worker)
         if !worker.isBroken, !worker.holdsSession {
             if worker.transactionCount < Self.transactionCountMax {
-                idle.append(worker)
+                idle.append((worker, .now))
+                thinLater()
             } else {
                 worker.dismiss()
             }
         }
         return result
+    }
+
+    private func thinLater() {
+        guard thinning == nil, idle.count > 1 else { return }
+        let leaving = idle[0].since.adding(milliseconds: Self.idleSecondsMax * 1_000)
+        thinning = EventLoop.schedule(at: leaving) { [weak self] in
+            guard let self else { return }
+            self.thinning = nil
+            let now = Instant.now
+            while self.idle.count > 1,
+                now.milliseconds(since: self.idle[0].since) >= Self.idleSecondsMax * 1_000
+            {
+                self.idle.removeFirst().worker.dismiss()
+            }
+            self.thinLater()
+        }
     }
 
     private func enter() async -> Bool {
@@ -71,7 +92,7 @@ final class WorkerPool {
     }
 
     private func take() -> Worker? {
-        while let worker = idle.popLast() {
+        while let worker = idle.popLast()?.worker {
             if !worker.isBroken { return worker }
         }
         return try? Worker(service: service)

@@ -341,11 +341,25 @@ class Deaths(TestCase):
                          and martlet._is_ours(pid)],
             "the end of orphaned workers")
 
+    def workers(self):
+        return [pid for pid in martlet.descendants(self.host.pid)
+                if "--worker" in martlet.command_of(pid)]
+
+    def test_workers_of_martlet_auth_leave_but_for_one(self):
+        threads = [threading.Thread(target=self.log_in_again, args=(self.ann,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        martlet.wait_until(lambda: len(self.workers()) > 1, "a second worker")
+        for thread in threads:
+            thread.join()
+        kept = martlet.wait_until(
+            lambda: len(self.workers()) == 1 and self.workers(), "workers that leave")
+        self.log_in_again(self.ann)
+        self.assertEqual(self.workers(), kept)
+
     def test_a_worker_of_martlet_auth(self):
         self.session(self.host, self.ann)
-        workers = [pid for pid in martlet.descendants(self.host.pid)
-                   if "--worker" in martlet.command_of(pid)]
-        self.kill(workers)
+        self.kill(self.workers())
         for _ in range(4):
             self.log_in_again(self.ann)
 
