@@ -112,7 +112,7 @@ extension ByteBuffer {
     //  "SORT" *(SP nz-number) [SP search-sort-mod-seq]                       RFC 5256 §5
     package mutating func append(
         _ name: StaticString,
-        numbers: some Sequence<UInt32>,
+        numbers: [UInt32],
         modSeq: ModSeq? = nil
     ) {
         append("* ")

@@ -12,28 +12,6 @@ extension ByteBuffer {
         }
     }
 
-    /// Numbers in ascending order, joined into ranges where they follow each other.
-    package mutating func append(set numbers: some Sequence<UInt32>) {
-        var open: ClosedRange<UInt32>?
-        var isFirst = true
-        for number in numbers {
-            if let range = open {
-                if range.upperBound != .max, number == range.upperBound + 1 {
-                    open = range.lowerBound...number
-                    continue
-                }
-                if number == range.upperBound { continue }
-                if !isFirst { append(UInt8(ascii: ",")) }
-                isFirst = false
-                append(range)
-            }
-            open = number...number
-        }
-        guard let open else { return }
-        if !isFirst { append(UInt8(ascii: ",")) }
-        append(open)
-    }
-
     private mutating func append(_ range: ClosedRange<UInt32>) {
         append(decimal: range.lowerBound)
         guard range.upperBound > range.lowerBound else { return }
@@ -48,7 +26,9 @@ package struct RangeBuilder: Sendable {
 
     package init() {}
 
-    package init(_ numbers: some Sequence<UInt32>) {
+    package init(_ numbers: [UInt32]) { self.init(numbers[...]) }
+
+    package init(_ numbers: ArraySlice<UInt32>) {
         for number in numbers { add(number) }
     }
 

@@ -17,13 +17,6 @@ package protocol DetailStore: AnyObject, Sendable {
 }
 
 extension MailboxIndex: DetailStore {
-    package func readDetails(
-        _ uids: [UInt32],
-        _ body: (UInt32, borrowing Span<UInt8>) -> Void
-    ) {
-        readDetails(uids[...], body)
-    }
-
     package func writeDetails(_ batches: [DetailBatch]) {
         writeDetails(batches.map { ($0.bytes.bytes, $0.ends) })
     }

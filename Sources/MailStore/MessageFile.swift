@@ -60,17 +60,18 @@ enum MessageFile {
         bytes.count > 18 && bytes[0] == 0x1F && bytes[1] == 0x8B && bytes[2] == 8
     }
 
+    private static let foreignFormats: [(name: StaticString, magic: [UInt8])] = [
+        ("bzip2", [0x42, 0x5A, 0x68, 0x39, 0x31, 0x41, 0x59, 0x26, 0x53, 0x59]),
+        ("xz", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00]),
+        ("zstd", [0x28, 0xB5, 0x2F, 0xFD]),
+        ("lz4", [UInt8]("Dovecot-LZ4") + [0x0D, 0x2A, 0x9B, 0xC5]),
+    ]
+
     /// The name of a compression that Dovecot can store mail in and that is not read here. As a
     /// message its bytes would be an empty header and noise.
     static func foreignFormat(_ bytes: Span<UInt8>) -> StaticString? {
-        let formats: [(name: StaticString, magic: [UInt8])] = [
-            ("bzip2", [0x42, 0x5A, 0x68, 0x39, 0x31, 0x41, 0x59, 0x26, 0x53, 0x59]),
-            ("xz", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00]),
-            ("zstd", [0x28, 0xB5, 0x2F, 0xFD]),
-            ("lz4", [UInt8]("Dovecot-LZ4") + [0x0D, 0x2A, 0x9B, 0xC5]),
-        ]
         guard let first = bytes.isEmpty ? nil : bytes[0] else { return nil }
-        for (name, magic) in formats where magic[0] == first && bytes.count >= magic.count {
+        for (name, magic) in foreignFormats where magic[0] == first && bytes.count >= magic.count {
             // The level of bzip2 is any digit.
             let isMagic = magic.indices.allSatisfy { index in
                 bytes[index] == magic[index]

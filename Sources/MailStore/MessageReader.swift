@@ -172,13 +172,13 @@ package struct NameList: Sendable {
     private let cur: Directory
     private let new: Directory
     /// The names, each with a NUL behind it.
-    private var names: [UInt8] = []
+    private let names: [UInt8]
 
     init(_ disk: MailboxDisk, _ table: MessageTable, _ uids: ArraySlice<UInt32>) {
         cur = disk.cur
         new = disk.new
         entries.reserveCapacity(uids.count)
-        names.reserveCapacity(uids.count * 80)
+        var names = ByteBuffer(capacity: uids.count * 80)
         var next = 0
         for uid in uids {
             var row: Int? = next
@@ -193,6 +193,7 @@ package struct NameList: Sendable {
             entries.append(Entry(uid: uid, name: start..<names.count, isNew: isNew))
             names.append(0)
         }
+        self.names = names.bytes
     }
 
     /// Whether the name of the file with this offset tells RFC822.SIZE, rightly or not.
@@ -231,14 +232,5 @@ package struct NameList: Sendable {
             wire >= stored, wire <= 2 * stored
         else { return nil }
         return Int(wire)
-    }
-}
-
-extension MessageTable {
-    /// Appends the name of a message's file. Returns whether it lies in `new/`.
-    func appendLocation(_ row: Int, to names: inout [UInt8]) -> Bool {
-        let location = location(row)
-        names += location.name
-        return location.isNew
     }
 }

@@ -172,6 +172,18 @@ package struct MessageTable: Sendable {
         }
     }
 
+    /// Appends the name of a message's file. Returns whether it lies in `new/`.
+    func appendLocation(_ row: Int, to buffer: inout ByteBuffer) -> Bool {
+        switch place(row) {
+        case .cur: appendName(row, flags(row), to: &buffer)
+        case .new, .irregular:
+            let location = location(row)
+            buffer.append(location.name)
+            return location.isNew
+        }
+        return false
+    }
+
     /// Appends the name that a message has in `cur/` with these flags.
     func appendName(_ row: Int, _ flags: FlagLetters.Known, to buffer: inout ByteBuffer) {
         buffer.append(names[row])

@@ -19,7 +19,7 @@ package final class MailboxIndex: Sendable {
     /// Calls `body` for each UID that has a detail record, in the order of `uids`: cheapest where
     /// they ascend. The bytes are valid only inside. One consistent look; writers wait for its end.
     package func readDetails(
-        _ uids: some Sequence<UInt32>,
+        _ uids: [UInt32],
         _ body: (UInt32, borrowing Span<UInt8>) -> Void
     ) {
         try? index.read { transaction throws(IndexError) in

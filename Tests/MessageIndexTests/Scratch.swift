@@ -66,7 +66,7 @@ extension MailboxIndex {
 
     func details(_ uids: some Sequence<UInt32>) -> [UInt32: [UInt8]] {
         var found: [UInt32: [UInt8]] = [:]
-        readDetails(uids) { uid, bytes in
+        readDetails(Array(uids)) { uid, bytes in
             var copy: [UInt8] = []
             for index in bytes.indices { copy.append(bytes[index]) }
             found[uid] = copy
