@@ -78,3 +78,36 @@ class ManualPages(unittest.TestCase):
                     wrong.append("%s: the default is %r, the page has %r"
                                  % (name, default, stated and stated.group(1)))
         self.assertEqual(wrong, [])
+
+
+class Standards(unittest.TestCase):
+    """STANDARDS of martletd(8) beside what the server says of itself."""
+
+    def page(self):
+        with open(os.path.join(MAN, "martletd.8"), encoding="utf-8") as file:
+            text = file.read()
+        section = re.split(r"^\.Sh ", text.split(".Sh STANDARDS\n")[1], flags=re.M)[0]
+        self.assertGreater(section.count(".It RFC"), 40, "the section could not be read")
+        return section
+
+    def capabilities(self):
+        server = martlet.Server()
+        self.addCleanup(server.stop)
+        words = set()
+        for tls in (False, True):
+            connection = server.connect(tls=tls)
+            self.addCleanup(connection.close)
+            for logged_in in (False, True):
+                if logged_in:
+                    connection.authenticate(server.user, server.password)
+                for line in connection.ok("CAPABILITY").untagged:
+                    if line.startswith(b"* CAPABILITY "):
+                        words.update(line.decode().split()[2:])
+        self.assertIn("IMAP4rev2", words)
+        return words
+
+    def test_every_capability_has_its_standard(self):
+        told = set(re.findall(r"[A-Za-z0-9;+=-]+", self.page()))
+        missing = [word for word in self.capabilities()
+                   if word not in told and word.split("=")[0] != "APPENDLIMIT"]
+        self.assertEqual(missing, [])
