@@ -98,7 +98,7 @@ extension FetchPlan {
                         isFirst: &isFirst,
                         to: &output
                     )
-                    write(record, isFirst: isFirst, &scratch, to: &output)
+                    recordItems.write(record, isFirst: isFirst, utf8: isUTF8, &scratch, to: &output)
                     output.append(")\r\n")
                 }
             } else if let content = message.content,

@@ -7,11 +7,13 @@ import Posix
 /// What a FETCH asks for, prepared once for all its messages. Its renderer is a pure function of a
 /// message's content, so that it runs in jobs.
 struct FetchPlan: Sendable {
-    /// Items that need the content of the message, in the order asked for, each with what HEADER.FIELDS
-    /// was made into.
-    private let items: [(item: FetchItem, fields: HeaderFieldSet?)]
-    /// Whether every record has the header fields that are asked for.
-    private let fieldsAreKept: Bool
+    /// Items that need the content of the message, in the order asked for, each with its name as it is
+    /// told, a space behind it, and what HEADER.FIELDS was made into.
+    private let items: [(item: FetchItem, label: [UInt8], fields: HeaderFieldSet?)]
+    /// The same as they come out of a record.
+    let recordItems: RecordItems
+    /// Which records answer for the items; none where an item is in no record.
+    var records: DetailJob.Records { recordItems.records }
     let isUTF8: Bool
     let wantsFlags: Bool
     let wantsModseq: Bool
@@ -35,7 +37,7 @@ struct FetchPlan: Sendable {
         wantsSize = command.items.contains(.rfc822Size)
         wantsSaveDate = command.items.contains(.saveDate)
         setsSeen = command.items.contains(where: \.setsSeen)
-        var items: [(item: FetchItem, fields: HeaderFieldSet?)] = []
+        var items: [(item: FetchItem, label: [UInt8], fields: HeaderFieldSet?)] = []
         var told: Set<FetchItem> = []
         for item in command.items where told.insert(item).inserted {
             switch item {
@@ -43,23 +45,20 @@ struct FetchPlan: Sendable {
             case .preview(let isLazy):
                 // Asked for in both ways it is told once.
                 if told.contains(.preview(lazy: !isLazy)) { continue }
-                items.append((item, nil))
-            case .bodySection(let section, _, _):
+            default: break
+            }
+            var fields: HeaderFieldSet?
+            if case .bodySection(let section, _, _) = item {
                 switch section.kind {
                 case .headerFields(let names), .headerFieldsNot(let names):
-                    items.append((item, HeaderFieldSet(names)))
-                default: items.append((item, nil))
+                    fields = HeaderFieldSet(names)
+                default: break
                 }
-            default: items.append((item, nil))
             }
+            items.append((item, Self.label(of: item), fields))
         }
         self.items = items
-        fieldsAreKept = items.allSatisfy { entry in
-            guard case .bodySection(let section, _, _) = entry.item,
-                case .headerFields(let names) = section.kind
-            else { return true }
-            return names.allSatisfy { DetailRecord.keptFields.contains($0.span) }
-        }
+        recordItems = RecordItems(items)
     }
 
     /// Flags, as SELECT tells a client what it missed.                        RFC 7162 §3.2.5.1
@@ -107,104 +106,23 @@ struct FetchPlan: Sendable {
         }
     }
 
-    /// Which records answer for the items; none where an item is in no record.
-    var records: DetailJob.Records {
-        var records = DetailJob.Records.ofHeader
-        for (item, _) in items {
-            switch item {
-            case .envelope: break
-            case .rfc822Header: records.formUnion(.ofWholeHeader)
-            case .bodyStructure, .body: records.formUnion(.ofStructure)
-            case .bodySection(let section, partial: nil, _) where section.part.isEmpty:
-                switch section.kind {
-                case .header, .headerFieldsNot: records.formUnion(.ofWholeHeader)
-                case .headerFields: if !fieldsAreKept { records.formUnion(.ofWholeHeader) }
-                case .entire, .text, .mime: return .none
-                }
-            default: return .none
-            }
+    /// What stands before the value of an item; empty for those whose value brings it.
+    private static func label(of item: FetchItem) -> [UInt8] {
+        var label = ByteBuffer()
+        switch item {
+        case .envelope: label.append("ENVELOPE ")
+        case .body: label.append("BODY ")
+        case .bodyStructure: label.append("BODYSTRUCTURE ")
+        case .rfc822: label.append("RFC822 ")
+        case .rfc822Header: label.append("RFC822.HEADER ")
+        case .rfc822Text: label.append("RFC822.TEXT ")
+        case .preview: label.append("PREVIEW ")
+        case .bodySection(let section, let partial, _):
+            label.append(section: section, offset: partial?.offset)
+            label.append(.space)
+        default: break
         }
-        return records
-    }
-
-    /// Whether a record has all that is asked for.
-    func answers(_ record: borrowing DetailRecord, sizeIsKnown: Bool) -> Bool {
-        if wantsSize, !sizeIsKnown, record.size == nil { return false }
-        for (item, fields) in items {
-            switch item {
-            case .envelope: break
-            case .bodyStructure, .body: if !record.hasStructure { return false }
-            case .rfc822Header: if !record.headerIsWhole { return false }
-            case .bodySection(let section, partial: nil, _) where section.part.isEmpty:
-                switch section.kind {
-                case .header, .headerFieldsNot: if !record.headerIsWhole { return false }
-                case .headerFields:
-                    guard fields != nil, record.headerHasEnd,
-                        record.headerIsWhole || fieldsAreKept
-                    else {
-                        return false
-                    }
-                case .entire, .text, .mime: return false
-                }
-            default: return false
-            }
-        }
-        return true
-    }
-
-    /// Appends the items from a record that `answers` for them, with a space before each but the
-    /// first of all.
-    func write(
-        _ record: borrowing DetailRecord,
-        isFirst: Bool,
-        _ scratch: inout ByteBuffer,
-        to output: inout ByteBuffer
-    ) {
-        var needsSpace = !isFirst
-        for (item, fields) in items {
-            if needsSpace { output.append(.space) }
-            needsSpace = true
-            switch item {
-            case .envelope:
-                output.append("ENVELOPE ")
-                record.appendEnvelope(utf8: isUTF8, to: &output)
-            case .bodyStructure:
-                output.append("BODYSTRUCTURE ")
-                output.append(record.structure(utf8: isUTF8))
-            case .body:
-                output.append("BODY ")
-                record.appendBody(utf8: isUTF8, to: &output)
-            case .rfc822Header:
-                output.append("RFC822.HEADER ")
-                Self.append(header: record, to: &output)
-            case .bodySection(let section, _, _):
-                output.append(section: section, offset: nil)
-                output.append(.space)
-                guard let fields else {
-                    Self.append(header: record, to: &output)
-                    continue
-                }
-                var excluding = false
-                if case .headerFieldsNot = section.kind { excluding = true }
-                scratch.removeAll()
-                let header = record.header
-                fields.append(
-                    from: header,
-                    header: 0..<header.count,
-                    excluding: excluding,
-                    to: &scratch
-                )
-                output.append(literalHeader: scratch.count)
-                output.append(scratch.bytes)
-            default: continue
-            }
-        }
-    }
-
-    private static func append(header record: borrowing DetailRecord, to output: inout ByteBuffer) {
-        let header = record.header
-        output.append(literalHeader: header.count)
-        output.append(header)
+        return label.bytes
     }
 
     /// What a message's content makes of the plan.
@@ -248,7 +166,7 @@ struct FetchPlan: Sendable {
         let structure = needsStructure ? MessageStructure.parse(span) : nil
         var hasUnknownEncoding = false
         var needsSpace = !isFirst
-        for (item, fields) in items {
+        for (item, label, fields) in items {
             let (start, hadSpace) = (output.count, needsSpace)
             func leaveOut() {
                 hasUnknownEncoding = true
@@ -257,13 +175,12 @@ struct FetchPlan: Sendable {
             }
             if needsSpace { output.append(.space) }
             needsSpace = true
+            output.append(label)
             switch item {
             case .envelope:
-                output.append("ENVELOPE ")
                 Envelope.write(span, header: 0..<headerEnd, utf8: isUTF8, to: &output)
             case .body, .bodyStructure:
                 guard let structure else { continue }
-                output.append(item == .body ? "BODY " : "BODYSTRUCTURE ")
                 BodyStructure.write(
                     structure,
                     of: span,
@@ -272,17 +189,12 @@ struct FetchPlan: Sendable {
                     to: &output
                 )
             case .rfc822:
-                output.append("RFC822 ")
                 Self.append(whole: &message, to: &output)
             case .rfc822Header:
-                output.append("RFC822.HEADER ")
                 Self.append(0..<headerEnd, of: span, nil, to: &output)
             case .rfc822Text:
-                output.append("RFC822.TEXT ")
                 Self.append(headerEnd..<span.count, of: span, nil, to: &output)
             case .bodySection(let section, let partial, _):
-                output.append(section: section, offset: partial?.offset)
-                output.append(.space)
                 if section.part.isEmpty, section.kind == .entire, partial == nil {
                     Self.append(whole: &message, to: &output)
                 } else {
@@ -308,7 +220,6 @@ struct FetchPlan: Sendable {
             case .preview:
                 // RFC 8970 §3.3 lets LAZY answer NIL where it would take long; it does not here.
                 guard let structure else { continue }
-                output.append("PREVIEW ")
                 let text = Preview.text(of: structure, in: span, converter: CharsetConverter())
                 output.append(nstring: text, utf8: isUTF8)
             case .flags, .uid, .internalDate, .rfc822Size, .modSeq, .saveDate: continue

@@ -30,7 +30,7 @@ package enum Limits {
     static let uploadChunkBytes = 256 << 10
 
     /// Message content that one job may read and render.
-    static let renderBytesMax = 256 << 10
+    static let renderBytesMax = 512 << 10
 
     /// Messages handed to one job: bounds what is rendered ahead of a slow reader.
     static let renderCountMax = 64

@@ -65,7 +65,7 @@ struct RevisionRules {
         let numbers = rest.split(separator: " ").compactMap { UInt32($0) }
         if !numbers.isEmpty {
             var set = ByteBuffer()
-            set.append(set: numbers)
+            set.append(set: RangeBuilder(numbers).ranges)
             answer += " ALL " + String(decoding: set.bytes, as: UTF8.self)
         }
         return answer + modSeq

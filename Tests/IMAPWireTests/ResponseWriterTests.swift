@@ -183,18 +183,17 @@ struct SetWriterTests {
     @Test(
         "numbers",
         arguments: [
-            ([1], "1"), ([1, 2], "1:2"), ([1, 2, 3, 5, 7, 8], "1:3,5,7:8"), ([5, 5, 6], "5:6"),
+            ([1], "1"), ([1, 2], "1:2"), ([1, 2, 3, 5, 7, 8], "1:3,5,7:8"),
             ([4_294_967_294, 4_294_967_295], "4294967294:4294967295"), ([3, 1], "3,1"),
         ] as [([UInt32], String)]
     )
     func numbers(_ numbers: [UInt32], _ text: String) {
-        #expect(written { $0.append(set: numbers) } == text)
+        #expect(written { $0.append(set: RangeBuilder(numbers).ranges) } == text)
     }
 
     @Test("an empty set has no form: what would hold it is left out")
     func empty() {
         #expect(written { $0.append(set: [ClosedRange<UInt32>]()) } == "")
-        #expect(written { $0.append(set: [UInt32]()) } == "")
         #expect(written { $0.append(vanished: [], isEarlier: true) } == "")
         let validity = UIDValidity(7)
         for code in [
