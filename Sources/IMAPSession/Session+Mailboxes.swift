@@ -149,16 +149,17 @@ extension Session {
     // MARK: The tree
 
     //  create = "CREATE" SP mailbox [SP "(USE" SP "(" use-attr… "))"]        RFC 9051 §6.3.4, RFC 6154
-    func create(_ name: MailboxName, _ uses: [SpecialUse]) async throws(CommandFailure)
+    func create(_ name: MailboxName, _ uses: [SpecialUse?]) async throws(CommandFailure)
         -> Completion
     {
         let path = try pathToCreate(name)
         guard !path.isInbox else { throw .refused(.alreadyExists, "INBOX exists always") }
         try await needRightAbove(path)
-        guard uses.count <= 1, uses.allSatisfy({ $0.isStorable }) else {
+        guard uses.count <= 1, uses.allSatisfy({ $0?.isStorable ?? false }) else {
             throw .refused(.useAttribute, "Special use is not possible here")
         }
-        if let use = uses.first, try await specialUses().values.contains(use) {
+        let use = uses.first ?? nil
+        if let use, try await specialUses().values.contains(use) {
             throw .refused(.useAttribute, "Another mailbox has this use")
         }
         notifier?.noteOwn([path])
@@ -166,7 +167,7 @@ extension Session {
         do throws(StoreError) {
             try await store.create(path)
             try await store.inheritACL(path)
-            if let use = uses.first { try await store.setUse(path, [UInt8](use.name)) }
+            if let use { try await store.setUse(path, [UInt8](use.name)) }
             // RFC 8474 §4.1; it has a name of its own once it was looked at.
             guid = try await store.open(path).guid
         } catch {

@@ -31,7 +31,8 @@ package enum CommandBody: Hashable, Sendable {
     /// The names in capitals.                                                RFC 5161
     case enable([[UInt8]])
     case select(SelectCommand)
-    case create(mailbox: MailboxName, uses: [SpecialUse])
+    /// A use that is none of those that are known is nil.
+    case create(mailbox: MailboxName, uses: [SpecialUse?])
     case delete(MailboxName)
     case rename(from: MailboxName, to: MailboxName)
     case subscribe(MailboxName)

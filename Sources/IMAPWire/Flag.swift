@@ -21,8 +21,7 @@ package enum SystemFlag: UInt8, CaseIterable, Sendable {
 
 /// A flag as a client names it: a system flag, or a keyword in the case it was written.
 ///
-/// `\Recent` is not among them: no client can set it, and where one sends it back with others
-/// the grammar leaves it out.
+/// `\Recent` is not among them: no client can set it (RFC 3501 §2.3.2).
 package enum Flag: Hashable, Sendable {
     case system(SystemFlag)
     /// Compare with `equalsIgnoringCase`: keywords differ by more than case (RFC 9051 §2.3.2).

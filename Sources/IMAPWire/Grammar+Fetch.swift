@@ -23,17 +23,13 @@ extension Grammar {
 
     //  "(" fetch-att *(SP fetch-att) ")"                                     RFC 9051 §9
     //
-    //  A macro among others is against the ABNF and sent all the same.
+    //  "A macro must be used by itself" (§6.4.5): none is known here.
     static func fetchItemList(_ cursor: inout ByteCursor) throws(SyntaxError) -> [FetchItem] {
         var items: [FetchItem] = []
         try open(&cursor)
         repeat {
             try checkCount(items.count, below: Limits.fetchItemCountMax, cursor)
-            if let macro = fetchMacro(&cursor) {
-                items += macro
-            } else {
-                items.append(try fetchItem(&cursor))
-            }
+            items.append(try fetchItem(&cursor))
         } while acceptElement(&cursor)
         try close(&cursor)
         return items

@@ -10,9 +10,11 @@ extension Grammar {
     //  create       = "CREATE" SP mailbox [SP "(" create-param *(SP create-param) ")"]
     //                                                                        RFC 4466 §6
     //  create-param =/ "USE" SP "(" [use-attr *(SP use-attr)] ")"            RFC 6154 §6
+    //
+    //  Any atom is a use-attr; one that nobody knows is refused by name (§3), not as syntax.
     static func create(_ cursor: inout ByteCursor) throws(SyntaxError) -> CommandBody {
         let mailbox = try mailboxArgument(&cursor)
-        var uses: [SpecialUse] = []
+        var uses: [SpecialUse?] = []
         guard acceptArgument(&cursor) else { return .create(mailbox: mailbox, uses: uses) }
         try open(&cursor)
         guard acceptWord("USE", &cursor) else {
@@ -24,7 +26,9 @@ extension Grammar {
             try checkCount(uses.count, below: Limits.listCountMax, cursor)
             if !uses.isEmpty { try space(&cursor) }
             try expect(.backslash, "a special use", &cursor)
-            uses.append(try keyword(specialUses, "a known special use", &cursor))
+            let start = cursor.offset
+            _ = try atom(&cursor)
+            uses.append(specialUses[cursor.span, start..<cursor.offset])
         }
         try close(&cursor)
         return .create(mailbox: mailbox, uses: uses)

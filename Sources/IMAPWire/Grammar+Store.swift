@@ -64,22 +64,15 @@ extension Grammar {
         return flags
     }
 
-    private enum FlagWord: Sendable {
-        case system(SystemFlag)
-        case recent
-    }
-
-    private static let flagWords = Keywords<FlagWord>([
-        ("ANSWERED", .system(.answered)), ("FLAGGED", .system(.flagged)),
-        ("DELETED", .system(.deleted)), ("SEEN", .system(.seen)), ("DRAFT", .system(.draft)),
-        ("RECENT", .recent),
+    private static let systemFlags = Keywords<SystemFlag>([
+        ("ANSWERED", .answered), ("FLAGGED", .flagged), ("DELETED", .deleted), ("SEEN", .seen),
+        ("DRAFT", .draft),
     ])
 
     //  flag = "\Answered" / "\Flagged" / "\Deleted" / "\Seen" / "\Draft" / flag-keyword /
     //         flag-extension ; Does not include "\Recent"                    RFC 9051 §9
     //
-    //  A flag-extension is one that a later RFC defines and that we do not know: refused. Clients
-    //  that copy a message's flags from one server to another send `\Recent`: left out.
+    //  A flag-extension is one that a later RFC defines and that we do not know: refused.
     private static func flag(
         into flags: inout [Flag],
         _ cursor: inout ByteCursor
@@ -90,11 +83,10 @@ extension Grammar {
             return
         }
         let range = cursor.take(while: \.isAtomChar)
-        switch flagWords[cursor.span, range] {
-        case .system(let flag): flags.append(.system(flag))
-        case .recent: break
-        case nil: throw SyntaxError(at: range.lowerBound, expected: "a known system flag")
+        guard let flag = systemFlags[cursor.span, range] else {
+            throw SyntaxError(at: range.lowerBound, expected: "a known system flag")
         }
+        flags.append(.system(flag))
     }
 
     //  flag-keyword = "$MDNSent" / "$Forwarded" / … / atom                   RFC 9051 §9

@@ -25,7 +25,6 @@ struct GrammarFetchTests {
             ("ALL", [.flags, .internalDate, .rfc822Size, .envelope]),
             ("fast", [.flags, .internalDate, .rfc822Size]),
             ("FULL", [.flags, .internalDate, .rfc822Size, .envelope, .body]),
-            ("(FAST UID)", [.flags, .internalDate, .rfc822Size, .uid]),
             ("BODY", [.body]), ("BODYSTRUCTURE", [.bodyStructure]),
             ("(BODY BODYSTRUCTURE)", [.body, .bodyStructure]),
             (
@@ -96,7 +95,8 @@ struct GrammarFetchTests {
         "rejects",
         arguments: [
             "FETCH", "FETCH 1", "FETCH 1 ()", "FETCH 1 FOO", "FETCH 1 (FLAGS", "FETCH 1 FLAGS UID",
-            "FETCH 1 (FLAGS)x", "FETCH 0 FLAGS", "FETCH 1 BODY[", "FETCH 1 BODY[FOO]",
+            "FETCH 1 (FLAGS)x", "FETCH 1 (ALL)", "FETCH 1 (FAST UID)", "FETCH 1 (UID FULL)",
+            "FETCH 1 FAST UID", "FETCH 0 FLAGS", "FETCH 1 BODY[", "FETCH 1 BODY[FOO]",
             "FETCH 1 BODY[0]", "FETCH 1 BODY[1.]", "FETCH 1 BODY[1.0]", "FETCH 1 BODY[.1]",
             "FETCH 1 BODY[MIME]", "FETCH 1 BODY[1MIME]", "FETCH 1 BODY[HEADER.FIELDS]",
             "FETCH 1 BODY[HEADER.FIELDS ()]", "FETCH 1 BODY[HEADER.FIELDS (a]", "FETCH 1 BODY[]<>",
@@ -204,7 +204,7 @@ struct GrammarStoreTests {
                 )
             ),
             (
-                "STORE $ (UNCHANGEDSINCE 12) +FLAGS.SILENT (\\Draft \\Recent)",
+                "STORE $ (UNCHANGEDSINCE 12) +FLAGS.SILENT (\\Draft)",
                 StoreCommand(
                     kind: .sequenceNumber,
                     set: .saved,
@@ -223,6 +223,7 @@ struct GrammarStoreTests {
     @Test(
         "rejects",
         arguments: [
+            "STORE 1 FLAGS (\\Recent)", "STORE 1 +FLAGS \\Recent",
             "STORE 1", "STORE 1 FLAGS", "STORE 1 (\\Seen)", "STORE 1 FLAGS \\Foo",
             "STORE 1 FLAGS (\\Seen", "STORE 1 FLAGS (a(b)", "STORE 1 FLAGS (\\*)",
             "STORE 1 FLAGS (a*)",

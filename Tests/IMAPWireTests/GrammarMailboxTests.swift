@@ -76,9 +76,10 @@ struct GrammarMailboxTests {
         arguments: [
             ("CREATE foo", []), ("CREATE foo (USE ())", []),
             ("CREATE foo (use (\\drafts \\Sent))", [.drafts, .sent]),
-        ] as [(String, [SpecialUse])]
+            ("CREATE foo (USE (\\Foo))", [nil]), ("CREATE foo (USE (\\Junk \\X))", [.junk, nil]),
+        ] as [(String, [SpecialUse?])]
     )
-    func create(_ text: String, _ uses: [SpecialUse]) throws {
+    func create(_ text: String, _ uses: [SpecialUse?]) throws {
         #expect(try parse(text) == .create(mailbox: "foo", uses: uses))
     }
 
@@ -149,7 +150,7 @@ struct GrammarMailboxTests {
             "SELECT INBOX (QRESYNC (1 2 1 (1)))", "SELECT INBOX (QRESYNC (1 2 1 (1 *)))",
             "SELECT INBOX (QRESYNC (1 2) QRESYNC (1 2))", "SELECT INBOX (QRESYNC (1 2)",
             "CREATE", "CREATE a b", "CREATE a (USE)", "CREATE a (USE (Drafts))",
-            "CREATE a (USE (\\Foo))", "CREATE a (USE (\\All)", "CREATE a ()",
+            "CREATE a (USE (\\))", "CREATE a (USE (\\All)", "CREATE a ()",
             "STATUS a", "STATUS a ()", "STATUS a (FOO)", "STATUS a (MESSAGES", "STATUS a MESSAGES",
             "LIST", "LIST \"\"", "LIST \"\" (", "LIST \"\" ()", "LIST (FOO) \"\" *",
             "LIST (RECURSIVEMATCH) \"\" *", "LIST (REMOTE RECURSIVEMATCH) \"\" *",
