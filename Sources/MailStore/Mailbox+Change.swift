@@ -367,7 +367,10 @@ extension Mailbox {
                 }
                 if removals.isEmpty { return nil }
                 let jobs = removals
-                return { (disk, lock) throws(MaildirError) in disk.remove(jobs[...], lock) }
+                let isLast = next == left.endIndex
+                return { (disk, lock) throws(MaildirError) in
+                    disk.remove(jobs[...], lock, compacts: isLast)
+                }
             } makesManyEvents: {
                 quietChanges == 0 && removals.count >= Limits.manyEvents
             } applying: { results in

@@ -150,9 +150,12 @@ extension MailboxDisk {
 
     /// Removes at most a batch; returns one result for each that was tried: the name in `tmp/`
     /// where it was kept aside, or `messageGone` where it stays since it is not deleted any more.
+    ///
+    /// - Parameter compacts: whether the list may be written anew; of many batches the last does that.
     func remove(
         _ removals: ArraySlice<Removal>,
-        _ lock: DotLock
+        _ lock: DotLock,
+        compacts: Bool = true
     ) -> [Result<[UInt8]?, StoreError>] {
         let end = Instant.now.adding(milliseconds: Limits.lockBatchMillisecondsMax)
         var results: [Result<[UInt8]?, StoreError>] = []
@@ -171,6 +174,7 @@ extension MailboxDisk {
             }
         }
         // A record without a file does no harm: mail can be removed from a full disk.
+        guard compacts else { return results }
         do throws(MaildirError) { try compactList(without: removed, lock) } catch {
             Log.warning("event=uidlist-not-compacted error=\"\(error)\"")
         }
