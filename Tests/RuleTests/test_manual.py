@@ -114,7 +114,8 @@ class Standards(unittest.TestCase):
 
     def test_every_capability_of_the_page_is_offered_or_refused_there(self):
         # Words of other kinds: commands and what they take, and what is said not to be there.
-        others = {"SETQUOTA", "URL", "LAZY", "NIL", "CONTEXT=SORT", "APPENDLIMIT"}
+        others = {"SETQUOTA", "URL", "RFC", "LAZY", "NIL", "CONTEXT=SORT", "APPENDLIMIT",
+                  "LOGINDISABLED"}
         offered = self.capabilities()
         wrong = []
         for entry in re.split(r"^\.It RFC .*$", self.page().split(".El")[0], flags=re.M)[1:]:
