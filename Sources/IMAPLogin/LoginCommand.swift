@@ -5,6 +5,8 @@ struct LoginCommand: Equatable {
     enum Name: Equatable {
         case capability, noop, logout, startTLS
         case id
+        /// Language ranges in order of preference; empty asks for the list.
+        case language([[UInt8]])
         case login(user: [UInt8], password: [UInt8])
         /// `initial` is nil where none came, empty for `=`.
         case authenticate(mechanism: [UInt8], initial: [UInt8]?)
@@ -33,7 +35,7 @@ struct LoginSyntaxError: Error, Equatable {
 }
 
 /// The grammar of RFC 3501 §9 as far as login needs it, with LITERAL+ (RFC 7888), SASL-IR
-/// (RFC 4959) and ID (RFC 2971). Strings may hold any byte but NUL: a password may be UTF-8.
+/// (RFC 4959), ID (RFC 2971) and LANGUAGE (RFC 5255). Strings may hold any byte but NUL: a password may be UTF-8.
 extension LoginCommand {
     init(parsing bytes: [UInt8]) throws(LoginSyntaxError) {
         let span = bytes.span
@@ -77,6 +79,11 @@ extension LoginCommand {
         } else if name == [UInt8]("ID") {
             try idArguments(&cursor)
             result = .id
+        } else if name == [UInt8]("LANGUAGE") {
+            //  language = "LANGUAGE" [SP lang-range *(SP lang-range)]        RFC 5255 §3.7
+            var ranges: [[UInt8]] = []
+            while cursor.accept(.space) { ranges.append(try astring(&cursor)) }
+            result = .language(ranges)
         } else if name == [UInt8]("LOGIN") {
             //  login = "LOGIN" SP userid SP password
             try space(&cursor)

@@ -165,6 +165,8 @@ package final class LoginConversation {
         case .id:
             try await send("* ID (\"name\" \"Martlet\")\r\n")
             try await reply(tag, "OK Done.")
+        case .language(let ranges):
+            try await language(ranges, tag)
         case .logout:
             try await send("* BYE Until next time.\r\n")
             try await reply(tag, "OK Done.")
@@ -339,10 +341,32 @@ package final class LoginConversation {
         }
     }
 
+    /// LANGUAGE "is valid in all states" (RFC 5255 §3.1); texts are in English, which `i-default`
+    /// is too. A range that covers neither is NO.
+    private func language(_ ranges: [[UInt8]], _ tag: [UInt8]) async throws(StreamClosed) {
+        guard !ranges.isEmpty else {
+            try await send("* LANGUAGE (\"i-default\" \"en\")\r\n")
+            return try await reply(tag, "OK Languages listed.")
+        }
+        for range in ranges {
+            let name = range.uppercased
+            if name == [UInt8]("EN") || name.starts(with: [UInt8]("EN-")) {
+                try await send("* LANGUAGE (\"en\")\r\n")
+                return try await reply(tag, "OK Language chosen.")
+            }
+            let defaults = [[UInt8]("I-DEFAULT"), [UInt8]("DEFAULT"), [UInt8]("*")]
+            if defaults.contains(name) {
+                try await send("* LANGUAGE (\"i-default\")\r\n")
+                return try await reply(tag, "OK Language chosen.")
+            }
+        }
+        try await reply(tag, "NO Texts are in English only.")
+    }
+
     /// What can be had before login; `IDLE` and `ENABLE` are named because some clients, such as
-    /// Python's imaplib, never ask again.
+    /// Python's imaplib, never ask again, and LANGUAGE because RFC 5255 §3.1 wants it.
     private var capabilities: [UInt8] {
-        var text = [UInt8]("IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE")
+        var text = [UInt8]("IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE LANGUAGE")
         if policy.offersTLS, connection.security == .plain { text += [UInt8](" STARTTLS") }
         text += allowsPasswords ? [UInt8](" AUTH=PLAIN AUTH=LOGIN") : [UInt8](" LOGINDISABLED")
         return text

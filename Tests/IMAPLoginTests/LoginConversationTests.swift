@@ -112,8 +112,8 @@ private final class Collected {
 }
 
 private let greeting =
-    "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE AUTH=PLAIN AUTH=LOGIN]"
-    + " Martlet ready.\r\n"
+    "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE LANGUAGE AUTH=PLAIN"
+    + " AUTH=LOGIN] Martlet ready.\r\n"
 private let failed = "a NO [AUTHENTICATIONFAILED] Wrong user name or password.\r\n"
 /// `\0ann\0sesame`.
 private let plain = "AGFubgBzZXNhbWU="
@@ -125,6 +125,18 @@ struct LoginConversationTests {
         arguments: [
             ("a NOOP\r\n", "a OK Done.\r\n"),
             ("a ID NIL\r\n", "* ID (\"name\" \"Martlet\")\r\na OK Done.\r\n"),
+            (
+                "a LANGUAGE\r\n", "* LANGUAGE (\"i-default\" \"en\")\r\na OK Languages listed.\r\n"
+            ),
+            (
+                "a language DE \"en-GB\"\r\n", "* LANGUAGE (\"en\")\r\na OK Language chosen.\r\n"
+            ),
+            ("a LANGUAGE *\r\n", "a BAD Expected a string\r\n"),
+            (
+                "a LANGUAGE \"*\"\r\n", "* LANGUAGE (\"i-default\")\r\na OK Language chosen.\r\n"
+            ),
+            ("a LANGUAGE de eng\r\n", "a NO Texts are in English only.\r\n"),
+            ("a LANGUAGE \r\n", "a BAD Expected a string\r\n"),
             ("a LOGOUT\r\nb NOOP\r\n", "* BYE Until next time.\r\na OK Done.\r\n"),
             ("a SELECT INBOX\r\n", "a BAD Unknown command, or not before login.\r\n"),
             ("* NOOP\r\n", "* BAD Expected a tag\r\n"),

@@ -111,3 +111,17 @@ class Standards(unittest.TestCase):
         missing = [word for word in self.capabilities()
                    if word not in told and word.split("=")[0] != "APPENDLIMIT"]
         self.assertEqual(missing, [])
+
+    def test_every_capability_of_the_page_is_offered_or_refused_there(self):
+        # Words of other kinds: commands and what they take, and what is said not to be there.
+        others = {"SETQUOTA", "URL", "RFC", "LAZY", "NIL", "CONTEXT=SORT", "APPENDLIMIT",
+                  "LOGINDISABLED"}
+        offered = self.capabilities()
+        wrong = []
+        for entry in re.split(r"^\.It RFC .*$", self.page().split(".El")[0], flags=re.M)[1:]:
+            for word in re.findall(r"(?<![\w=;-])[A-Z][\w=+-]+", entry):
+                is_name = word.isupper() or "=" in word or word.startswith("IMAP4rev")
+                if is_name and word not in others:
+                    if (word in offered) == ("%s: refused" % word in entry):
+                        wrong.append(word)
+        self.assertEqual(wrong, [])
