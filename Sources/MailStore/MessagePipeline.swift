@@ -26,7 +26,7 @@ package struct PipelineOutput<Value: Sendable>: Sendable {
     }
 }
 
-/// Runs over a number of messages, in order.
+/// Runs over a number of messages, in order. Whoever takes the batches holds it.
 @EventLoop
 package final class MessagePipeline<Input: Sendable, Value: Sendable> {
     package typealias Work = @Sendable (Input, MessageReader) -> PipelineOutput<Value>
@@ -99,7 +99,13 @@ package final class MessagePipeline<Input: Sendable, Value: Sendable> {
         let slot = Slot(next..<min(next + size, count))
         next = slot.range.upperBound
         slots.append(slot)
-        Task { await run(slot) }
+        start(slot)
+    }
+
+    /// Nothing begins any more once the pipeline is dropped: what `prepare` looks at may be gone with
+    /// the command that was waiting for it.
+    private func start(_ slot: Slot) {
+        Task { [weak self] in await self?.run(slot) }
     }
 
     private func run(_ slot: Slot) async {
@@ -121,7 +127,7 @@ package final class MessagePipeline<Input: Sendable, Value: Sendable> {
         {
             let rest = Slot(end..<slot.range.upperBound)
             slots.insert(rest, at: place + 1)
-            Task { await run(rest) }
+            start(rest)
         }
         slot.range = slot.range.lowerBound..<end
         slot.value = output.value
