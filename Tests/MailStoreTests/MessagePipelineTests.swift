@@ -30,13 +30,14 @@ extension AllTests {
         @EventLoop
         private static func pipeline(
             _ inbox: Mailbox,
-            _ asked: Asked
+            _ asked: Asked,
+            doneMax: Int
         ) -> MessagePipeline<Range<Int>, Int> {
             MessagePipeline(inbox, count: 40, batchMax: 4, budget: 1 << 20) { part in
                 asked.parts.append(part)
                 return part
             } work: { part, _ in
-                PipelineOutput(value: part.lowerBound, done: min(3, part.count), bytes: 1)
+                PipelineOutput(value: part.lowerBound, done: min(doneMax, part.count), bytes: 1)
             }
         }
 
@@ -44,7 +45,7 @@ extension AllTests {
             let scratch = try Scratch()
             try await EventLoop.test {
                 let (store, inbox) = try await Self.mailbox(scratch)
-                let pipeline = Self.pipeline(inbox, Asked())
+                let pipeline = Self.pipeline(inbox, Asked(), doneMax: 3)
                 var next = 0
                 while let (range, value) = await pipeline.take() {
                     #expect(range.lowerBound == next && value == next)
@@ -61,7 +62,11 @@ extension AllTests {
             try await EventLoop.test {
                 let (store, inbox) = try await Self.mailbox(scratch)
                 let asked = Asked()
-                var pipeline: MessagePipeline? = Self.pipeline(inbox, asked)
+                var pipeline: MessagePipeline? = Self.pipeline(
+                    inbox,
+                    asked,
+                    doneMax: 4
+                )
                 _ = await pipeline?.take()
                 await EventLoop.sleep(milliseconds: 50)
                 // What is taken now was ready; the batch that begins instead has not had its turn.
