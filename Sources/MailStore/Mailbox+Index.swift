@@ -19,6 +19,7 @@ extension Mailbox {
     /// What a first scan takes over.
     struct Prior {
         var uidValidity: UInt32
+        var uidNext: UInt32
         var guid: [UInt8]
         var messages: MessageTable
         /// Nil where modseqs are not to be believed.
@@ -28,6 +29,7 @@ extension Mailbox {
 
         init(_ cached: MailboxDisk.Cached, _ history: MailboxHistory?) {
             uidValidity = cached.header.uidValidity
+            uidNext = cached.header.uidNext
             guid = cached.guid
             messages = cached.messages
             self.history = history
@@ -121,6 +123,7 @@ extension Mailbox {
     /// The index of this mailbox, after its first scan.
     func openIndexAfterScan() {
         if indexUIDValidity != uidValidity { index = nil }
+        if isIndexOfOthers { return leaveIndex() }
         guard index == nil, let opened = context.index, !isGone, !isOpeningIndex else { return }
         isOpeningIndex = true
         let (disk, uidValidity, guid) = (disk, uidValidity, guid)
@@ -131,6 +134,15 @@ extension Mailbox {
             indexUIDValidity = uidValidity
             saveSummaryLater()
         }
+    }
+
+    /// Another list of the same UIDVALIDITY names other files: what the index has of a UID is of
+    /// another message. This mailbox does without; the next process finds no records, or again that
+    /// they do not fit.
+    private func leaveIndex() {
+        guard let left = index else { return }
+        index = nil
+        Task { [pool = context.pool] in await pool.run { left.removeAll() } }
     }
 
     // MARK: Writing

@@ -56,6 +56,8 @@ package final class Mailbox {
 
     /// Messages that are gone and whose detail records are still there.
     var goneDetails: [UInt32] = []
+    /// Whether the index told of other messages under the same UIDs.
+    var isIndexOfOthers = false
     /// Records that are not written yet.
     var keptDetails: [DetailBatch] = []
     var keptDetailBytes = 0
@@ -436,7 +438,8 @@ package final class Mailbox {
             wanted = scansWanted
             unseen = unseenFiles
             let known = known ?? prior?.known
-            return { (disk, lock) throws(MaildirError) in try disk.scan(lock, known) }
+            let given = prior.map { MailboxDisk.Given($0.uidValidity, $0.uidNext) }
+            return { (disk, lock) throws(MaildirError) in try disk.scan(lock, known, given) }
         } unlocked: { [known] (disk, error) throws(MaildirError) in
             try disk.look(known, because: error)
         } applying: { snapshot in
@@ -560,6 +563,7 @@ package final class Mailbox {
                 }
                 old += 1
             } else {
+                if old < table.count, table.uids[old] == uid { isIndexOfOthers = true }
                 fresh.modseqs[row] = base.isKnown ? nextModseq() : highestModseq
                 touched.noteBoth(uid)
                 // At the first look what lies in cur/ has been seen by some other program.

@@ -95,6 +95,17 @@ package final class MailboxDisk: @unchecked Sendable {
         var messages: MessageTable
     }
 
+    /// How far UIDs were given when the summary was written.
+    struct Given: Sendable {
+        var uidValidity: UInt32
+        var uidNext: UInt32
+
+        init(_ uidValidity: UInt32, _ uidNext: UInt32) {
+            self.uidValidity = uidValidity
+            self.uidNext = uidNext
+        }
+    }
+
     /// All that a mailbox holds.
     struct Snapshot: Sendable {
         var uidValidity: UInt32
@@ -114,9 +125,19 @@ package final class MailboxDisk: @unchecked Sendable {
     ///
     /// Where lists cannot be written, the messages that have UIDs are served all the same.
     ///
-    /// - Parameter known: nil at the first scan.
-    func scan(_ lock: DotLock, _ known: Known?) throws(MaildirError) -> Snapshot {
+    /// - Parameters:
+    ///   - known: nil at the first scan.
+    ///   - given: at the first scan, what the index knows.
+    func scan(
+        _ lock: DotLock,
+        _ known: Known?,
+        _ given: Given? = nil
+    ) throws(MaildirError) -> Snapshot {
         try refreshLists(known, creating: true)
+        // An older list came back while nobody looked: what was given is not given again.
+        if let given, list.header.uidValidity == given.uidValidity, list.nextUID < given.uidNext {
+            uidList.list?.raiseNextUID(to: given.uidNext)
+        }
         var (listing, match) = try survey(known)
         var postponed: MaildirError?
         var hasUnfinished = false

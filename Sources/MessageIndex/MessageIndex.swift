@@ -489,10 +489,11 @@ package final class MessageIndex: Sendable {
         }
     }
 
-    /// Removes all that is known of a mailbox, in batches.
+    /// Removes all that is known of a mailbox, in batches; the summary last, since who finds none
+    /// cannot tell whether the rest is of other messages.
     func remove(_ number: UInt32) throws(IndexError) {
-        try removeSummary(number)
         try remove(number, [.detail, .column])
+        try removeSummary(number)
     }
 
     func removeSummary(_ number: UInt32) throws(IndexError) {
