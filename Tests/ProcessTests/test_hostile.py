@@ -2,7 +2,10 @@
 """Any bytes end in OK, NO, BAD or BYE, and in the death of nobody."""
 
 import contextlib
+import glob
+import os
 import random
+import re
 import socket
 
 import martlet
@@ -88,6 +91,25 @@ LINES = [
     b"a IDLE x",
     b"a DONE",
 ]
+
+
+VALUES = [
+    "0", "1", "2", "*", "$", "4294967295", "4294967296", "9223372036854775807",
+    "9223372036854775808", "18446744073709551616", "-1", "1:*", "*:1", "5:2", "1:4294967295", "()",
+    "(", ")", "NIL", '""', '"INBOX"', "INBOX", "{3+}\r\nabc", "~{3+}\r\na\0b", "\\Seen", "x", "é",
+]
+
+
+def lines_of_the_transcripts():
+    """What clients say in Tests/Transcripts, without tags."""
+    found = []
+    pattern = os.path.join(martlet.ROOT, "Tests", "Transcripts", "**", "*.imap")
+    for path in sorted(glob.glob(pattern, recursive=True)):
+        with open(path, encoding="utf-8") as file:
+            found += re.findall(r"^[A-Z][12]?> \S+ (.+)$", file.read(), flags=re.M)
+    # Not what ends or changes the connection or the rights, nor what waits for more.
+    left_out = re.compile(r"LOGOUT|COMPRESS|LOGIN|AUTHENTICATE|ACL|IDLE|\}\s*$", re.I)
+    return [line for line in found if not left_out.search(line)]
 
 
 class Hostile(TestCase):
@@ -194,6 +216,29 @@ class Hostile(TestCase):
             self.attack(self.grammar_noise(), True, seconds=0.6)
         # The attacker is the user: mail may be gone, but not in somebody else's mailbox.
         self.stranger.ok('STATUS "INBOX" (MESSAGES)')
+
+    def changed(self, line, lines):
+        """The line with up to three of its words left out, doubled or put in the place of others."""
+        for _ in range(self.random.randrange(4)):
+            words = re.split(r"([ ()<>\[\].:,])", line)
+            at = self.random.randrange(len(words))
+            other = re.split(r"([ ()])", self.random.choice(lines))
+            words[at:at + self.random.randrange(2)] = self.random.choice([
+                [], [self.random.choice(VALUES)], [self.random.choice(words)],
+                [self.random.choice(other)]])
+            line = "".join(words)
+        return line
+
+    def test_lines_of_the_transcripts_changed(self):
+        lines = lines_of_the_transcripts()
+        self.assertGreater(len(lines), 1_000, "the transcripts could not be read")
+        answered = 0
+        for _ in range(40):
+            said = (self.changed(self.random.choice(lines), lines) for _ in range(30))
+            # A line that ends like a literal would eat the next.
+            data = "".join("a " + line + "\r\n" for line in said if not line.rstrip().endswith("}"))
+            answered += len(self.attack(data.encode(), True, seconds=2))
+        self.assertGreater(answered, 1_000)
 
     def test_a_line_without_end_before_login(self):
         lines = self.attack(b"a" * 3_000_000, False)
