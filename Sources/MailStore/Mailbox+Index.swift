@@ -142,6 +142,7 @@ extension Mailbox {
     private func leaveIndex() {
         guard let left = index else { return }
         index = nil
+        Log.warning("event=other-uidlist path=\(disk.directory.path.quotedForLog)")
         Task { [pool = context.pool] in await pool.run { left.removeAll() } }
     }
 

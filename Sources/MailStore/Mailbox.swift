@@ -537,6 +537,9 @@ package final class Mailbox {
             if old < table.count, table.uids[old] == uid,
                 !isFirst || fresh.hasSameName(row, as: table, old)
             {
+                if !isFirst, !table.isOutline, !fresh.hasSameName(row, as: table, old) {
+                    isIndexOfOthers = true
+                }
                 fresh.inherit(row, from: table, old)
                 if !base.isKnown {
                     fresh.modseqs[row] = highestModseq

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Another dovecot-uidlist comes while no process looks: no message is shown as another."""
+"""Another dovecot-uidlist of the same UIDVALIDITY is put in place: no message is shown as another."""
 
 import os
 import re
@@ -64,6 +64,29 @@ class OldList(TestCase):
         before = self.ask(host)
         self.assertEqual({"one", "two"}, set(before.values()))
         host.terminate()
+        self.exchange(host)
+        for _ in range(3):
+            host.start()
+            self.assertEqual({1: before[2], 2: before[1]}, self.ask(host))
+            host.terminate()
+
+    def test_another_list_under_a_session(self):
+        host = self.start(["one", "two"])
+        before = self.ask(host)
+        with self.session(host) as connection:
+            connection.select()
+            self.exchange(host)
+            host.maildir.put(martlet.message("subject-three"))
+            expected = {1: before[2], 2: before[1], 3: "three"}
+
+            def told():
+                connection.ok("NOOP")
+                return b"* SEARCH 1 2 3" in connection.ok("UID SEARCH ALL").untagged
+            martlet.wait_until(told, "the third message")
+            self.assertEqual(expected, self.subjects(connection))
+
+    def exchange(self, host):
+        """The first two UIDs are each other's."""
         lists = os.path.join(host.maildir.path, "dovecot-uidlist")
         with open(lists) as file:
             lines = file.read().split("\n")
@@ -71,7 +94,3 @@ class OldList(TestCase):
         with open(lists + ".new", "w") as file:
             file.write("\n".join([lines[0], "1 " + two, "2 " + one] + lines[3:]))
         os.replace(lists + ".new", lists)
-        for _ in range(3):
-            host.start()
-            self.assertEqual({1: before[2], 2: before[1]}, self.ask(host))
-            host.terminate()
