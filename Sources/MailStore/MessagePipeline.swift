@@ -103,21 +103,29 @@ package final class MessagePipeline<Input: Sendable, Value: Sendable> {
     }
 
     /// Nothing begins any more once the pipeline is dropped: what `prepare` looks at may be gone with
-    /// the command that was waiting for it.
+    /// the command that was waiting for it. So its task does not hold it while the job runs: that would
+    /// keep it for whatever begins meanwhile.
     private func start(_ slot: Slot) {
-        Task { [weak self] in await self?.run(slot) }
+        let (pool, work) = (pool, work)
+        Task { [weak self] in
+            guard let (input, reader, made) = self?.begin(slot) else { return }
+            if let made {
+                self?.end(slot, made, reader)
+                return
+            }
+            let output = await pool.run { () -> PipelineOutput<Value> in work(input, reader) }
+            self?.end(slot, output, reader)
+        }
     }
 
-    private func run(_ slot: Slot) async {
+    /// What the job of a batch needs, and its output where that came without waiting.
+    private func begin(_ slot: Slot) -> (Input, MessageReader, PipelineOutput<Value>?) {
         let input = prepare(slot.range)
         let reader = readers.popLast() ?? MessageReader()
-        let work = work
-        let output: PipelineOutput<Value>
-        if let cached = workOnLoop(input, reader) {
-            output = cached
-        } else {
-            output = await pool.run { () -> PipelineOutput<Value> in work(input, reader) }
-        }
+        return (input, reader, workOnLoop(input, reader))
+    }
+
+    private func end(_ slot: Slot, _ output: PipelineOutput<Value>, _ reader: MessageReader) {
         readers.append(reader)
         doneCount += output.done
         doneBytes += output.bytes

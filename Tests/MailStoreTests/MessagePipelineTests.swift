@@ -1,6 +1,8 @@
 import Bytes
+import Glibc
 import Maildir
 import Posix
+import Synchronization
 import Testing
 
 @testable import MailStore
@@ -75,6 +77,48 @@ extension AllTests {
                 #expect(before > 0)
                 pipeline = nil
                 for _ in 0..<50 { await EventLoop.sleep(milliseconds: 1) }
+                #expect(asked.parts.count == before)
+                await store.shutDown()
+            }
+        }
+
+        /// Lets jobs go on, one after the other.
+        private final class Gate: Sendable {
+            let opened = Atomic<Int>(0)
+
+            func wait(for number: Int) {
+                while opened.load(ordering: .acquiring) < number { usleep(1_000) }
+            }
+        }
+
+        @Test("asks for nothing more once it is dropped, whatever jobs still run")
+        func droppedAtWork() async throws {
+            let scratch = try Scratch()
+            try await EventLoop.test {
+                let (store, inbox) = try await Self.mailbox(scratch)
+                let (asked, gate) = (Asked(), Gate())
+                var pipeline: MessagePipeline? = MessagePipeline(
+                    inbox,
+                    count: 40,
+                    batchMax: 4,
+                    budget: 1 << 20
+                ) { part in
+                    asked.parts.append(part)
+                    return part
+                } work: { part, _ in
+                    // The first batch is taken; of the two behind it one leaves messages over
+                    // while the other one is still at work.
+                    gate.wait(for: part.lowerBound / 4)
+                    return PipelineOutput(value: 0, done: part.lowerBound == 4 ? 2 : 4, bytes: 1)
+                }
+                _ = await pipeline?.take()
+                let before = asked.parts.count
+                #expect(before == 3)
+                pipeline = nil
+                for number in 1...2 {
+                    gate.opened.store(number, ordering: .releasing)
+                    for _ in 0..<50 { await EventLoop.sleep(milliseconds: 1) }
+                }
                 #expect(asked.parts.count == before)
                 await store.shutDown()
             }
