@@ -97,7 +97,7 @@ extension Session {
         }
         output.append(untagged: .ok, .uidValidity(UIDValidity(mailbox.uidValidity)), "UIDs valid")
         output.append(untagged: .ok, .uidNext(UID(mailbox.uidNext)), "Predicted next UID")
-        appendHighestModseq(view)
+        await appendHighestModseq(view)
         // RFC 8474 §4.2
         if !mailbox.guid.isEmpty {
             output.append(untagged: .ok, .mailboxID(mailbox.guid), "Lasting name")

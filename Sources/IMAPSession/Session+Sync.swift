@@ -55,7 +55,7 @@ extension Session {
         }
         guard sync.condStore, !hadCondStore else { return }
         view.believe(view.settledModseq)
-        appendHighestModseq(view)
+        appendHighestModseq(view, isKept: view.telling.modseqs)
     }
 
     /// How the mailbox that is selected next, or now, is told of. Waits until modseqs are durable.
@@ -68,10 +68,16 @@ extension Session {
         )
     }
 
-    /// HIGHESTMODSEQ or NOMODSEQ of the mailbox, for clients that know CONDSTORE.   RFC 7162 §3.1.2
-    func appendHighestModseq(_ view: SelectedMailbox) {
-        guard sync.condStore else { return }
-        if view.telling.modseqs {
+    /// HIGHESTMODSEQ or NOMODSEQ in the answer to SELECT, for every client: it may ask for CHANGEDSINCE
+    /// when it comes again.                                                    RFC 7162 §3.1.2
+    func appendHighestModseq(_ view: SelectedMailbox) async {
+        let isKept =
+            sync.condStore ? view.telling.modseqs : await store.makeDurable(view.settledModseq)
+        appendHighestModseq(view, isKept: isKept)
+    }
+
+    private func appendHighestModseq(_ view: SelectedMailbox, isKept: Bool) {
+        if isKept {
             output.append(untagged: .ok, .highestModSeq(ModSeq(view.settledModseq)), "Highest")
         } else {
             output.append(untagged: .ok, .noModSeq, "Mod-sequences cannot be kept now")

@@ -45,6 +45,14 @@ extension MailStore {
         return context.modseqs.isDurable
     }
 
+    /// Makes sure that this modseq, which a message or a mailbox has, cannot come again after a crash: at
+    /// once where an earlier process gave it.
+    package func makeDurable(_ modseq: UInt64) async -> Bool {
+        await startClock()
+        if state != nil, context.modseqs.isDurable(modseq) { return true }
+        return await reserveModseqs()
+    }
+
     /// What a cache writes down with what it caches, once `reserveModseqs` was true.
     package var cacheStamp: CacheStamp? {
         state.map { CacheStamp(id: $0.cacheID, incarnation: $0.incarnation) }

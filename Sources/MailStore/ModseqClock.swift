@@ -4,7 +4,7 @@ import Posix
 //
 //  Each change in any mailbox of the user gets max(last + 1, now in µs). None is ever above the
 //  ceiling, which `martlet-state` holds, and no client is told one before that ceiling is on the disk
-//  (`isDurable`). What comes after a crash starts above it, so that it does not matter what the time
+//  (`isDurable`; of those that were given before, `isDurable(_:)`). What comes after a crash starts above it, so that it does not matter what the time
 //  of day does, nor whether the cache with the modseqs of messages is still there.
 //
 //  A ceiling is a day ahead. Where the time has left it behind (a process that was idle for longer, a
@@ -16,8 +16,8 @@ package struct ModseqClock: Sendable, Equatable {
     package private(set) var last: UInt64
     /// Nothing above it is given.
     package private(set) var ceiling: UInt64
-    /// What `martlet-state` holds for sure.
-    private var durableCeiling: UInt64 = 0
+    /// None up to here is given again, whatever happens.
+    private var durableCeiling: UInt64
 
     /// A day in microseconds.
     static let reserve: UInt64 = 86_400_000_000
@@ -26,9 +26,11 @@ package struct ModseqClock: Sendable, Equatable {
     /// cannot bring it near.
     static let limit: UInt64 = 1 << 62
 
-    init(last: UInt64, ceiling: UInt64) {
+    /// - Parameter durableCeiling: what `martlet-state` says already, before this ceiling is written.
+    init(last: UInt64, ceiling: UInt64, durableCeiling: UInt64 = 0) {
         self.last = last
         self.ceiling = ceiling
+        self.durableCeiling = durableCeiling
     }
 
     /// Above all given before, and close to the time in microseconds where that has not gone back.
@@ -38,8 +40,11 @@ package struct ModseqClock: Sendable, Equatable {
         return last
     }
 
-    /// Whether what was given may be told.
-    package var isDurable: Bool { last <= durableCeiling }
+    /// Whether what was given, and what will be, may be told.
+    package var isDurable: Bool { max(last, ceiling) <= durableCeiling }
+
+    /// Whether this one may be told.
+    func isDurable(_ modseq: UInt64) -> Bool { modseq <= durableCeiling }
 
     /// Whether it is time to reserve more.
     func isLow(now: WallTime = .now) -> Bool {

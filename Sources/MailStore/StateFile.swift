@@ -17,9 +17,10 @@ import Posix
 //  way of `martlet-state.tmp` and synced: a crash leaves the old file or the new one. Lines that are
 //  not understood are kept.
 //
-//  Modseqs (see `ModseqClock`) are told only once the incarnation was counted up here, `ended` is gone
-//  and the ceiling is a day ahead. A process that comes after one that ended in order goes on above
-//  `ended`; after any other, above the ceiling.
+//  Modseqs (see `ModseqClock`) that this process gives are told only once the incarnation was counted up
+//  here, `ended` is gone and the ceiling is a day ahead. A process that comes after one that ended in order
+//  goes on above `ended`; after any other, above the ceiling: so what was given before it may be told at
+//  once.
 //
 //  Where the file is lost or damaged, what clients have seen can only be guessed: the time in µs at
 //  most, unless the clock was ahead of it: by a day for each crash, by this very rule, by a date that was
@@ -160,12 +161,15 @@ struct StateFile: Equatable, Sendable {
         case (let ceiling?, nil): last = ceiling
         case (let ceiling?, let ended?): last = min(ended, ceiling)
         }
+        // As long as the file says this, every process goes on above it.
+        let durable = ceiling == nil ? 0 : last
         if cacheID.isEmpty { cacheID = Self.newID() }
         incarnation += 1
         self.bootID = bootID.isEmpty ? [UInt8]("-") : bootID
         ended = nil
         ceiling = max(last, now) + ModseqClock.reserve
-        return (past, ModseqClock(last: last, ceiling: ceiling ?? last))
+        let clock = ModseqClock(last: last, ceiling: ceiling ?? last, durableCeiling: durable)
+        return (past, clock)
     }
 
     /// Reserves a day more for the clock.

@@ -49,6 +49,8 @@ final class TranscriptRun {
     let transcript: Transcript
     let way: Way
     let revision: Revision
+    /// What SELECT says of HIGHESTMODSEQ is stated.
+    private let isAboutModseqs: Bool
     /// The rules by session, where the expectations are not written down as they are in rev2.
     private var rules: [String: RevisionRules] = [:]
     private let maildir: TestMaildir
@@ -109,6 +111,11 @@ final class TranscriptRun {
         self.transcript = transcript
         self.way = way
         self.revision = revision
+        isAboutModseqs = transcript.steps.contains {
+            guard case .expect(_, let pattern) = $0.kind else { return false }
+            let text = String(decoding: pattern.texts[0], as: UTF8.self)
+            return text.contains("[HIGHESTMODSEQ ") || text.contains("[NOMODSEQ]")
+        }
         if revision == .rev2, !transcript.optOuts.contains("rev1") {
             for name in transcript.sessions { rules[name] = RevisionRules() }
         }
@@ -428,10 +435,12 @@ final class TranscriptRun {
         return nil
     }
 
-    /// Every SELECT tells MAILBOXID; only those transcripts that are about it say so.
+    /// Every SELECT tells MAILBOXID and HIGHESTMODSEQ; only those transcripts that are about them say so.
     private func isUntold(_ line: ResponseLine) -> Bool {
-        line.isUntagged && line.texts[0].starts(with: Array("* OK [MAILBOXID ".utf8))
-            && !transcript.name.hasPrefix("objectid/")
+        guard line.isUntagged else { return false }
+        let text = line.texts[0]
+        return text.hasPrefix("* OK [MAILBOXID ") && !transcript.name.hasPrefix("objectid/")
+            || text.hasPrefix("* OK [HIGHESTMODSEQ ") && !isAboutModseqs
     }
 
     private static func isRecent(_ pattern: ResponsePattern) -> Bool {

@@ -231,6 +231,9 @@ struct StateFileTests {
         again = second.open(bootID: [UInt8]("b2"), now: noon)
         #expect(again.clock.last == clock.last && again.past.trust(in: stamp) == .current)
         #expect(second.ended == nil)
+        // What it told is durable before anything is written; what it gives is not.
+        #expect(again.clock.isDurable(clock.last) && !again.clock.isDurable(clock.last + 1))
+        #expect(!again.clock.isDurable)
         let older = CacheStamp(id: stamp.id, incarnation: 0)
         let newer = CacheStamp(id: stamp.id, incarnation: 7)
         let other = CacheStamp(id: [UInt8]("0"), incarnation: 1)
