@@ -7,7 +7,7 @@ import Posix
 //  `context.index` is nil or every look at it finds nothing, and mailboxes are scanned as without it.
 //
 //  How much of it is believed `martlet-state` decides (`StatePast.trust`). The incarnation is counted up
-//  in `martlet-state` before the first write, in the background.
+//  in `martlet-state` before the first summary is written; nobody waits for that.
 
 extension MailStore {
     /// Opens the index, once. Returns it where there is one.
@@ -69,19 +69,23 @@ extension MailStore {
         case .foreign, nil: index.beginEra(isRestored: false)
         }
         context.index = index
-        Task { await self.allowSummaries(index) }
     }
 
-    private func allowSummaries(_ index: MessageIndex) async {
-        guard await reserveModseqs(), let stamp = cacheStamp else { return }
+    /// Makes sure that the incarnation that writes summaries was counted. Returns whether that is so.
+    func allowSummaries() async -> Bool {
+        if context.mayWriteSummaries { return true }
+        guard let index = context.index, await reserveModseqs(), let stamp = cacheStamp else {
+            return false
+        }
         index.setStamp(stamp.bytes)
         context.mayWriteSummaries = true
+        return true
     }
 
     /// Writes what is not written yet, and closes the index. Nobody uses the store any more.
     func closeIndex() async {
         guard let index = context.index else { return }
-        if !context.mayWriteSummaries { await allowSummaries(index) }
+        _ = await allowSummaries()
         var isWhole = context.unsavedMailboxes.isEmpty
         for mailbox in live.values {
             if !(await mailbox.saveSummary(isLast: true)) { isWhole = false }

@@ -116,13 +116,15 @@ extension Mailbox {
     /// Looks at the rights of the owner.
     func loadRights() async {
         let directory = disk.directory
+        takeRights(await context.pool.run { ACLFile.Look(directory) })
+    }
+
+    func takeRights(_ look: ACLFile.Look) {
+        let directory = disk.directory
         do throws(MaildirError) {
-            let (file, fingerprint) = try await context.pool.run { () throws(MaildirError) in
-                let fingerprint = ACLFile.fingerprint(directory)
-                return (try ACLFile.load(directory), fingerprint)
-            }
+            let file = try look.file.get()
             rights = file?.ownerRights(context.store?.userName ?? []) ?? .all
-            aclFingerprint = fingerprint
+            aclFingerprint = look.fingerprint
             if let file, file.unknownCount > 0 {
                 Log.warning(
                     "event=acl-not-understood path=\(directory.path.quotedForLog) lines=\(file.unknownCount)"
@@ -147,8 +149,18 @@ extension Mailbox {
 }
 
 extension ACLFile {
-    static func fingerprint(_ mailbox: Directory) -> FileFingerprint? {
-        (try? mailbox.status(name)).map { FileFingerprint($0) }
+    /// What is there now; nil where there is no file.
+    struct Look: Sendable {
+        let fingerprint: FileFingerprint?
+        let file: Result<ACLFile?, MaildirError>
+
+        init(_ mailbox: Directory) {
+            // The fingerprint first: what comes between is seen when it is compared.
+            fingerprint = (try? mailbox.status(ACLFile.name)).map { FileFingerprint($0) }
+            do throws(MaildirError) { file = .success(try ACLFile.load(mailbox)) } catch {
+                file = .failure(error)
+            }
+        }
     }
 }
 

@@ -188,22 +188,24 @@ package final class MailStore {
             if !mailbox.isGone { return mailbox }
         }
         live[path]?.leave()
-        let disk = try await openDisk(path)
+        let (disk, acl) = try await openDisk(path)
         let mailbox = Mailbox(path, disk, context)
+        mailbox.takeRights(acl)
         do throws(StoreError) {
             try await mailbox.settle(outlineSuffices: outlineSuffices)
         } catch {
             mailbox.unwatch()
             throw error
         }
-        await mailbox.loadRights()
         guard !mailbox.isGone else { throw .noSuchMailbox }
         live[path] = mailbox
         mailboxBecameIdle(mailbox)
         return mailbox
     }
 
-    private func openDisk(_ path: MailboxPath) async throws(StoreError) -> MailboxDisk {
+    private func openDisk(
+        _ path: MailboxPath
+    ) async throws(StoreError) -> (MailboxDisk, ACLFile.Look) {
         let root = root
         let names = context.names
         let quota = context.quota
@@ -213,8 +215,8 @@ package final class MailStore {
                 try Self.openDisk(path, seen, root, names, quota)
             }
             if let entries = opened.listed { lastSeen = entries }
-            guard let disk = opened.disk else { throw SystemError("open", ENOENT) }
-            return disk
+            guard let mailbox = opened.mailbox else { throw SystemError("open", ENOENT) }
+            return mailbox
         } catch {
             if error.isMissing { throw .noSuchMailbox }
             context.logFailure(.system(error), root)
@@ -223,14 +225,16 @@ package final class MailStore {
     }
 
     /// - Parameter seen: where it was when the tree was last listed.
-    /// - Returns: no disk for what is no mailbox; and the tree, where it had to be listed.
+    /// - Returns: no mailbox for what is none; and the tree, where it had to be listed.
     private nonisolated static func openDisk(
         _ path: MailboxPath,
         _ seen: MailboxTree.Entry?,
         _ root: Directory,
         _ names: NameSource,
         _ quota: Quota
-    ) throws(SystemError) -> (disk: MailboxDisk?, listed: [MailboxPath: MailboxTree.Entry]?) {
+    ) throws(SystemError) -> (
+        mailbox: (MailboxDisk, ACLFile.Look)?, listed: [MailboxPath: MailboxTree.Entry]?
+    ) {
         var entry = seen
         var listed: [MailboxPath: MailboxTree.Entry]?
         if try seen.map({ entry throws(SystemError) in try entry.isCurrent(root: root) }) != true {
@@ -243,7 +247,7 @@ package final class MailStore {
         let directory = try MailboxTree.open(entry, root: root)
         let disk = try MailboxDisk(directory, root: root, names: names, quota: quota)
         try disk.cleanUp()
-        return (disk, listed)
+        return ((disk, ACLFile.Look(directory)), listed)
     }
 
     /// A mailbox that cannot be entered is not in the tree; throws why, where that is so.

@@ -180,13 +180,13 @@ extension Mailbox {
     func saveSummary(isLast: Bool = false) async -> Bool {
         guard let index else { return true }
         guard canSave, !isSaving else { return isSaved }
-        guard context.mayWriteSummaries else {
-            if !isLast { saveSummaryLater() }
-            return isSaved
-        }
         if isSaved, hasSavedStamps { return true }
         isSaving = true
         defer { isSaving = false }
+        guard await context.store?.allowSummaries() == true else {
+            if !isLast { saveSummaryLater() }
+            return isSaved
+        }
         while true {
             let disk = disk
             let stamps = try? await context.pool.run { () throws(SystemError) in
