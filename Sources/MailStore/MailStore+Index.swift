@@ -85,7 +85,8 @@ extension MailStore {
     /// Writes what is not written yet, and closes the index. Nobody uses the store any more.
     func closeIndex() async {
         guard let index = context.index else { return }
-        _ = await allowSummaries()
+        // Who only looked leaves file and index as the process before.
+        if !isStateUnwritten { _ = await allowSummaries() }
         var isWhole = context.unsavedMailboxes.isEmpty
         for mailbox in live.values {
             if !(await mailbox.saveSummary(isLast: true)) { isWhole = false }
