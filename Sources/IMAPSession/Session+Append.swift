@@ -367,7 +367,8 @@ extension Session {
                 entries,
                 replacing: isInPlace
                     ? upload.replaced.map { .init(uid: $0, source: source, session: selected) }
-                    : nil
+                    : nil,
+                by: source
             )
         } catch {
             if upload.replaced != nil, error == .messageGone { throw Self.nothingToReplace }

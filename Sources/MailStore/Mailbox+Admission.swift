@@ -5,22 +5,32 @@ package import Posix
 
 //  Arrivals and our own messages get their UIDs together: whoever works takes all that wait, and one
 //  sync of the uidlist serves them. What a crash leaves at each step stands in MailboxDisk.swift.
+//  What comes while somebody works is made durable in `tmp/` beside it; else one job does all.
 
 /// Messages of ours that want UIDs: all of them or none.
 @EventLoop
 final class PendingAdmission {
     let items: [MailboxDisk.Admission]
     let replaced: ReplacedMessage?
+    /// The session that asks: of one session, what was asked for first comes in first.
+    let source: UInt32?
     /// Whether a job that begins now may take it: its messages are not being synced beside.
     var isReady = true
     private var result: Result<[UInt32], StoreError>?
     private let finished = Signal()
     var isFinished: Bool { result != nil }
 
-    init(_ items: [MailboxDisk.Admission], replacing replaced: ReplacedMessage?) {
+    init(
+        _ items: [MailboxDisk.Admission],
+        replacing replaced: ReplacedMessage?,
+        by source: UInt32?
+    ) {
         self.items = items
         self.replaced = replaced
+        self.source = source
     }
+
+    var messages: [StagedMessage] { items.compactMap(\.message) }
 
     func finish(_ result: Result<[UInt32], StoreError>) {
         self.result = result
@@ -70,9 +80,7 @@ extension Mailbox {
         var result: MailboxDisk.AdmissionResult?
         do throws(StoreError) {
             try await locked { () -> Job<MailboxDisk.AdmissionResult>? in
-                // In the order of asking, also where a later one was synced sooner.
-                waiting = Array(admissions.prefix { $0.isReady })
-                admissions.removeFirst(waiting.count)
+                waiting = takeAdmissible()
                 for pending in waiting where removal(of: pending.replaced) == nil {
                     if pending.replaced != nil { pending.finish(.failure(.messageGone)) }
                 }
@@ -91,7 +99,7 @@ extension Mailbox {
             } makesManyEvents: {
                 waiting.reduce(0) { $0 + $1.items.count } >= Limits.manyEvents
             } messages: {
-                waiting.flatMap { $0.items.compactMap(\.message) }
+                waiting.flatMap(\.messages)
             } applying: {
                 apply($0, waiting.map(\.replaced))
                 result = $0
@@ -115,6 +123,24 @@ extension Mailbox {
             }
             pending.finish(group.map { $0.map(\.message.uid) })
         }
+    }
+
+    /// What may come in now: all that is ready, but nothing before what its session asked for earlier.
+    private var admissible: [Bool] {
+        var held: Set<UInt32> = []
+        return admissions.map { pending in
+            if pending.isReady, pending.source.map(held.contains) != true { return true }
+            if let source = pending.source { held.insert(source) }
+            return false
+        }
+    }
+
+    var hasAdmissible: Bool { !admissions.isEmpty && admissible.contains(true) }
+
+    private func takeAdmissible() -> [PendingAdmission] {
+        let all = zip(admissions, admissible)
+        defer { admissions = all.filter { !$0.1 }.map(\.0) }
+        return all.filter(\.1).map(\.0)
     }
 
     /// What removes a replaced message's file; nil where the message is gone.
@@ -158,11 +184,14 @@ extension Mailbox {
     /// Brings finished messages into the mailbox, all or none. Durable on return; the UIDs are in the
     /// order of the list.
     ///
-    /// - Parameter replaced: goes in the same step, so that no session sees both, or neither. Where it
-    ///   is gone already or cannot go, nothing comes in.
+    /// - Parameters:
+    ///   - replaced: goes in the same step, so that no session sees both, or neither. Where it is gone
+    ///     already or cannot go, nothing comes in.
+    ///   - source: the session; what it asks for first gets the lower UIDs.
     package func admit(
         _ list: [StagedAdmission],
-        replacing replaced: ReplacedMessage? = nil
+        replacing replaced: ReplacedMessage? = nil,
+        by source: UInt32? = nil
     ) async throws(StoreError) -> [UInt32] {
         let uids = try await admit(
             list.map { entry in
@@ -173,7 +202,8 @@ extension Mailbox {
                     keywords: entry.keywords
                 )
             },
-            replacing: replaced
+            replacing: replaced,
+            by: source
         )
         // What fails is logged there: a power cut may then bring the old message back beside the new.
         if replaced != nil { try? await syncNames() }
@@ -183,7 +213,8 @@ extension Mailbox {
     /// Brings several in; all or none. The UIDs are in the order of the list.
     func admit(
         _ list: [MailboxDisk.Admission],
-        replacing replaced: ReplacedMessage? = nil
+        replacing replaced: ReplacedMessage? = nil,
+        by source: UInt32? = nil
     ) async throws(StoreError) -> [UInt32] {
         if list.isEmpty { return [] }
         guard !isGone else { throw .noSuchMailbox }
@@ -195,9 +226,9 @@ extension Mailbox {
             if !rights.contains(.write) { item.keywords = [] }
             return item
         }
-        let pending = PendingAdmission(list, replacing: replaced)
+        let pending = PendingAdmission(list, replacing: replaced, by: source)
         admissions.append(pending)
-        let messages = list.compactMap(\.message)
+        let messages = pending.messages
         if !messages.isEmpty, isWorking || isBusy {
             // Its turn is not now: what it brings is synced beside the work that is under way. Else
             // one job does all.

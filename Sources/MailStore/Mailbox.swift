@@ -420,7 +420,7 @@ package final class Mailbox {
                 await watch {}
             } else if needsScan || !suspects.isEmpty {
                 try await rescan()
-            } else if !arrivals.isEmpty || admissions.first?.isReady == true {
+            } else if !arrivals.isEmpty || hasAdmissible {
                 try await admitAll()
             } else if movesDue {
                 await moveNew()
