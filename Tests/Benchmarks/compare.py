@@ -80,7 +80,7 @@ def plan(quick):
     def append(connections, pipeline, users):
         count = "20" if quick else ("300" if connections == 1 else "100")
         return step("", "--connections", str(connections), "--pipeline", str(pipeline),
-                    "--count", count, "append", users=users)
+                    "--count", count, "--leave", "append", users=users)
 
     def selects(name):
         return [

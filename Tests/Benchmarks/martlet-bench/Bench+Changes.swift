@@ -119,7 +119,12 @@ extension Bench {
     }
 
     /// Appends: each connection its share, so many at a time on the way.
+    ///
+    /// A mailbox that is deleted, as one from the run before, slows the next down on some filesystems:
+    /// ext4 without a journal looks at each inode that was freed in the last minutes before it takes a
+    /// free one. Where that matters more than a mailbox less, `--leave` leaves it.
     func append() throws(BenchError) {
+        let mailbox = options.leavesMail ? "BenchAppend-\(time(nil))-\(getpid())" : "BenchAppend"
         let messages = appendedMessages()
         let sizes = messages.reduce(0) { $0 + $1.count } / messages.count
         let options = options
@@ -127,8 +132,8 @@ extension Bench {
         for index in 0..<max(options.connections, 1) {
             let connection = try connect(index)
             if index < options.target.users.count {
-                _ = try connection.run("DELETE BenchAppend")
-                try connection.require("CREATE BenchAppend")
+                if !options.leavesMail { _ = try connection.run("DELETE \(mailbox)") }
+                try connection.require("CREATE \(mailbox)")
             }
             connections.append(Shared(connection))
         }
@@ -137,7 +142,7 @@ extension Bench {
         let began = milliseconds()
         let results = parallel(connections.count) { index -> [Double]? in
             let connection = ready[index].value
-            return try? Bench.appendAll(connection, messages, index, options)
+            return try? Bench.appendAll(connection, mailbox, messages, index, options)
         }
         let wall = milliseconds() - began
         let walls = results.compactMap { $0 }.flatMap { $0 }
@@ -159,8 +164,8 @@ extension Bench {
             ]
         )
         for (index, connection) in connections.enumerated() {
-            if index < options.target.users.count {
-                _ = try connection.value.run("DELETE BenchAppend")
+            if index < options.target.users.count, !options.leavesMail {
+                _ = try connection.value.run("DELETE \(mailbox)")
             }
             connection.value.logout()
         }
@@ -183,6 +188,7 @@ extension Bench {
 
     private static func appendAll(
         _ connection: Connection,
+        _ mailbox: String,
         _ messages: [[UInt8]],
         _ number: Int,
         _ options: Options
@@ -194,7 +200,7 @@ extension Bench {
             while sent < options.count, onTheWay.count < max(options.pipeline, 1) {
                 let began = milliseconds()
                 let message = messages[(number * 7 + sent) % messages.count]
-                onTheWay.append((try connection.beginAppend("BenchAppend", message), began))
+                onTheWay.append((try connection.beginAppend(mailbox, message), began))
                 sent += 1
             }
             let first = onTheWay.removeFirst()

@@ -16,6 +16,8 @@ struct Options: Sendable {
     var note = ""
     var server: Int32?
     var hasTable = true
+    /// Mailboxes that were filled stay.
+    var leavesMail = false
 
     // Of `corpus`.
     var seed: UInt64 = 1
@@ -66,6 +68,7 @@ struct Options: Sendable {
           --gap MS             between deliveries, default 1000
           --maildir DIR        where deliveries go (new/ is in it)
           --server-pid PID     whose CPU and memory to read
+          --leave              append: fill a new mailbox, BenchAppend-TIME, and leave it there
           --no-table           lines for programs only
 
         """
@@ -83,6 +86,7 @@ struct Options: Sendable {
             switch argument {
             case "--tls": options.target.isTLS = true
             case "--no-table": options.hasTable = false
+            case "--leave": options.leavesMail = true
             case "--small": options.kind = .small
             default:
                 guard let value = rest.popFirst(), options.set(argument, value) else { return nil }
