@@ -223,9 +223,17 @@ static int release_segments(struct dl_phdr_info *object, size_t size, void *unus
 // good, and jobs allocate little beside what they read.
 void martlet_share_memory(void) { mallopt(M_ARENA_MAX, 1); }
 
+// What deep calls left below the frames of now. Further down there may be nothing, which is no fault.
+static void release_stack(void) {
+    const uintptr_t kept = 8 << 10, left = 256 << 10, page = 4096;
+    uintptr_t end = ((uintptr_t)__builtin_frame_address(0) - kept) & ~(page - 1);
+    madvise((void *)(end - left), left, MADV_DONTNEED);
+}
+
 void martlet_release_memory(void) {
     malloc_trim(0);
     dl_iterate_phdr(release_segments, NULL);
+    release_stack();
 }
 
 struct start {

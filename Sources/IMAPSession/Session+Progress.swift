@@ -27,6 +27,12 @@ extension Session {
         if progressTimer == nil { lookAfterProgress(at: due) }
     }
 
+    /// For a command that may wait for as long as it likes: not even the timer is left.
+    func forgetStart() {
+        running = nil
+        if let timer = progressTimer.take() { EventLoop.cancel(timer) }
+    }
+
     private var due: Instant {
         (running?.heard ?? .now).adding(milliseconds: progressMilliseconds)
     }

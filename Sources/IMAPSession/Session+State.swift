@@ -69,7 +69,7 @@ extension Session {
         isIdling = true
         defer { isIdling = false }
         // It makes no progress; it keeps alive by itself.
-        running = nil
+        forgetStart()
         selected?.mailbox.drainEvents()
         output.append(continuation: "idling")
         try await reportInIdle()

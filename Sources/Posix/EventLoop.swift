@@ -206,7 +206,7 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
         var milliseconds: CInt = 0
         if mayWait {
             milliseconds = -1
-            if let deadline = timers.next {
+            if let deadline = timers.next() {
                 // Rounded up: waking early would spin until the deadline.
                 let now = Instant.now.nanoseconds
                 let left = deadline.nanoseconds > now ? deadline.nanoseconds - now : 0
@@ -281,7 +281,14 @@ private struct TimerHeap {
     private var actions: [UInt64: @Sendable () -> Void] = [:]
     private var nextID: UInt64 = 1
 
-    var next: Instant? { heap.first?.deadline }
+    /// When the earliest of those that were not cancelled is due.
+    mutating func next() -> Instant? {
+        while let first = heap.first {
+            if actions[first.id] != nil { return first.deadline }
+            removeFirst()
+        }
+        return nil
+    }
 
     mutating func insert(_ deadline: Instant, _ action: @escaping @Sendable () -> Void) -> TimerID {
         let id = nextID

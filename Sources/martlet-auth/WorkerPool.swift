@@ -15,7 +15,8 @@ final class WorkerPool {
     /// How long an attempt waits for a worker: with the transaction it stays below what
     /// martlet-login waits.
     static let waitSecondsMax = 40
-    /// When workers without work leave, but for one.
+    /// When workers without work leave. A login after that waits for an exec, some milliseconds;
+    /// while nobody logs in, no process of root's is there that has read a password.
     static let idleSecondsMax = 2
 
     private let service: [UInt8]
@@ -25,11 +26,7 @@ final class WorkerPool {
     private var busyCount = 0
     private var waiters: [Answer<Bool>] = []
 
-    init(service: [UInt8]) {
-        self.service = service
-        // The first login of the day need not wait for an exec.
-        if let worker = try? Worker(service: service) { idle.append((worker, .now)) }
-    }
+    init(service: [UInt8]) { self.service = service }
 
     /// Runs the body with a worker of its own; nil where none is to be had.
     func withWorker<Result: Sendable>(
@@ -51,14 +48,14 @@ final class WorkerPool {
     }
 
     private func thinLater() {
-        guard thinning == nil, idle.count > 1 else { return }
-        let leaving = idle[0].since.adding(milliseconds: Self.idleSecondsMax * 1_000)
+        guard thinning == nil, let first = idle.first else { return }
+        let leaving = first.since.adding(milliseconds: Self.idleSecondsMax * 1_000)
         thinning = EventLoop.schedule(at: leaving) { [weak self] in
             guard let self else { return }
             self.thinning = nil
             let now = Instant.now
-            while self.idle.count > 1,
-                now.milliseconds(since: self.idle[0].since) >= Self.idleSecondsMax * 1_000
+            while let first = self.idle.first,
+                now.milliseconds(since: first.since) >= Self.idleSecondsMax * 1_000
             {
                 self.idle.removeFirst().worker.dismiss()
             }

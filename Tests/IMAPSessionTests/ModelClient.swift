@@ -351,7 +351,7 @@ final class ModelClient {
     private func takeCode(_ text: String) {
         if let match = text.firstMatch(of: #/^\S+ OK \[HIGHESTMODSEQ ([0-9]+)\]/#) {
             let value = UInt64(match.1) ?? 0
-            if !modes.hasModseqs { violation("HIGHESTMODSEQ, not asked for") }
+            if !modes.hasModseqs, kind != .select { violation("HIGHESTMODSEQ, not asked for") }
             if kind == .select, let cache, value < cache.highestModseq {
                 violation("HIGHESTMODSEQ \(value) went back from \(cache.highestModseq)")
             }

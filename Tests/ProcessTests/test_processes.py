@@ -345,15 +345,17 @@ class Deaths(TestCase):
         return [pid for pid in martlet.descendants(self.host.pid)
                 if "--worker" in martlet.command_of(pid)]
 
-    def test_workers_of_martlet_auth_leave_but_for_one(self):
+    def test_idle_workers_of_martlet_auth_leave(self):
         threads = [threading.Thread(target=self.log_in_again, args=(self.ann,)) for _ in range(6)]
         for thread in threads:
             thread.start()
         martlet.wait_until(lambda: len(self.workers()) > 1, "a second worker")
         for thread in threads:
             thread.join()
-        kept = martlet.wait_until(
-            lambda: len(self.workers()) == 1 and self.workers(), "workers that leave")
+        martlet.wait_until(lambda: not self.workers(), "workers that leave")
+        self.log_in_again(self.ann)
+        kept = self.workers()
+        self.assertEqual(len(kept), 1)
         self.log_in_again(self.ann)
         self.assertEqual(self.workers(), kept)
 
