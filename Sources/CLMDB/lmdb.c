@@ -194,8 +194,8 @@ int martlet_lmdb_close(martlet_lmdb *environment, int sync) {
     return code;
 }
 
-int martlet_lmdb_grow(martlet_lmdb *environment, size_t map_bytes) {
-    pthread_rwlock_wrlock(&environment->lock);
+// Maps the file anew, and lets go of the lock that the caller took. No size stands for the size it has.
+static int map_and_unlock(martlet_lmdb *environment, size_t map_bytes) {
     if (atomic_load(&environment->dead)) {
         pthread_rwlock_unlock(&environment->lock);
         return MARTLET_LMDB_DEAD;
@@ -204,10 +204,23 @@ int martlet_lmdb_grow(martlet_lmdb *environment, size_t map_bytes) {
         pthread_rwlock_unlock(&environment->lock);
         return MARTLET_LMDB_DEAD;
     });
-    int code = mdb_env_set_mapsize(environment->env, map_bytes);
+    MDB_envinfo information;
+    int code = mdb_env_info(environment->env, &information);
+    if (map_bytes == 0) map_bytes = information.me_mapsize;
+    if (code == 0) code = mdb_env_set_mapsize(environment->env, map_bytes);
     UNGUARD;
     pthread_rwlock_unlock(&environment->lock);
     return code;
+}
+
+int martlet_lmdb_grow(martlet_lmdb *environment, size_t map_bytes) {
+    pthread_rwlock_wrlock(&environment->lock);
+    return map_and_unlock(environment, map_bytes);
+}
+
+int martlet_lmdb_rest(martlet_lmdb *environment) {
+    if (pthread_rwlock_trywrlock(&environment->lock) != 0) return 0;
+    return map_and_unlock(environment, 0);
 }
 
 // Transactions

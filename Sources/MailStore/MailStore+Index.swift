@@ -82,6 +82,9 @@ extension MailStore {
         return true
     }
 
+    /// Gives back memory that need not be held while nobody does anything.
+    package func rest() { context.index?.rest() }
+
     /// Writes what is not written yet, and closes the index. Nobody uses the store any more.
     func closeIndex() async {
         guard let index = context.index else { return }

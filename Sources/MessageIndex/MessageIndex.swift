@@ -357,6 +357,14 @@ package final class MessageIndex: Sendable {
         guard code == 0 else { throw IndexError(code: code) }
     }
 
+    /// Gives back the memory that the file's map holds: a process that waits keeps none of it. The next
+    /// transaction finds it in the file again.
+    package func rest() {
+        guard isUsable else { return }
+        let code = unsafe martlet_lmdb_rest(environment.raw)
+        if code != 0 { note(IndexError(code: code)) }
+    }
+
     /// What becomes of the index after a failure: a file that does not hold what was put into it is
     /// removed; a disk that takes nothing now is left alone.
     private func note(_ error: IndexError) {

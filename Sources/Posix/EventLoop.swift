@@ -80,6 +80,12 @@ package actor EventLoop {
     }
 
     package static func cancel(_ timer: TimerID) { LoopExecutor.shared.cancel(timer) }
+
+    /// Calls `action` on the loop each time that nothing has happened for a second, to give back memory
+    /// that need not be held while the process waits.
+    package static func whenResting(_ action: @escaping @EventLoop @Sendable () -> Void) {
+        LoopExecutor.shared.rests.append { LoopExecutor.shared.assumeOnLoop(action) }
+    }
 }
 
 /// A scheduled action that may still be cancelled.
@@ -118,6 +124,7 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
     private static let restMilliseconds: CInt = 1_000
     /// Whether memory was given back since anything happened.
     private var isResting = false
+    fileprivate var rests: [@Sendable () -> Void] = []
 
     private init() {
         epoll = martlet_epoll_create()
@@ -225,6 +232,7 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
             precondition(count == 0 || errno == EINTR, "epoll_wait: \(errno)")
             if comesToRest, count == 0 {
                 isResting = true
+                for rest in rests { rest() }
                 martlet_release_memory()
             }
             return

@@ -88,7 +88,7 @@ final class UserProcess {
         let bootID = hostBootID()
         let cache = CachePath.prepare(settings.cacheDirectory)
         try Sandbox.confineUser(to: cache.map { [root, $0] } ?? [root])
-        store = try MailStore(
+        let store = try MailStore(
             StoreSettings(
                 root: root,
                 separator: settings.hierarchySeparator,
@@ -101,6 +101,8 @@ final class UserProcess {
                 setsIndexAside: settings.setsIndexAside
             )
         )
+        EventLoop.whenResting { store.rest() }
+        self.store = store
     }
 
     /// Makes the Maildir where it is missing: the first mail may be yet to come.

@@ -23,6 +23,24 @@ import Testing
         #expect(scratch.read("state") == "martlet-index 1\nclean\n")
     }
 
+    @Test func atRestNothingOfTheFileIsHeldInMemory() throws {
+        let scratch = try Scratch()
+        let index = try scratch.index()
+        let mailbox = try index.mailbox(scratch)
+        mailbox.writeDetails((1...1_000).map { ($0, [UInt8](repeating: 7, count: 1_000)) })
+        #expect(mailbox.details(1...1_000).count == 1_000)
+        #expect(try scratch.mappedKilobytes() > 500)
+        index.rest()
+        #expect(try scratch.mappedKilobytes() == 0)
+        #expect(mailbox.details(1...1_000).count == 1_000)
+        mailbox.writeDetails([(1_001, [1])])
+        index.rest()
+        #expect(mailbox.details([1_001]) == [1_001: [1]])
+        index.close()
+        index.rest()
+        #expect(scratch.read("state") == "martlet-index 1\nclean\n")
+    }
+
     @Test func aDetailHasALimit() throws {
         let scratch = try Scratch()
         let mailbox = try scratch.index().mailbox(scratch)

@@ -36,6 +36,21 @@ final class Scratch: Sendable {
         )
     }
 
+    /// What of the index's file is in this process's memory.
+    func mappedKilobytes() throws -> Int {
+        let bytes = try Directory(path: Array("/proc/self".utf8))
+            .readFile(Array("smaps".utf8), max: 16 << 20)
+        let smaps = String(decoding: bytes, as: UTF8.self)
+        var isOwn = false
+        var sum = 0
+        for line in smaps.split(separator: "\n") {
+            let words = line.split(separator: " ")
+            if words.count >= 6, words[1].count == 4 { isOwn = words[5] == "\(path)/index" }
+            if isOwn, words.first == "Rss:" { sum += Int(words[1]) ?? 0 }
+        }
+        return sum
+    }
+
     func write(_ name: String, _ bytes: [UInt8]) throws {
         try Data(bytes).write(to: URL(fileURLWithPath: "\(path)/\(name)"))
     }

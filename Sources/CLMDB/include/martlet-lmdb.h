@@ -37,6 +37,10 @@ int martlet_lmdb_close(martlet_lmdb *environment, int sync);
 // Makes the map larger; no transaction of this thread may be open.
 int martlet_lmdb_grow(martlet_lmdb *environment, size_t map_bytes);
 
+// Gives back what the map holds in memory, which the next transaction finds in the file again. Does
+// nothing where a transaction is open.
+int martlet_lmdb_rest(martlet_lmdb *environment);
+
 // A transaction belongs to the thread that began it. A writer has the environment for itself.
 int martlet_lmdb_begin(martlet_lmdb *environment, int writes, martlet_lmdb_transaction **result);
 int martlet_lmdb_commit(martlet_lmdb_transaction *transaction);
