@@ -225,7 +225,7 @@ void martlet_share_memory(void) { mallopt(M_ARENA_MAX, 1); }
 
 // What deep calls left below the frames of now. Further down there may be nothing, which is no fault.
 static void release_stack(void) {
-    const uintptr_t kept = 8 << 10, left = 256 << 10, page = 4096;
+    const uintptr_t kept = 4 << 10, left = 256 << 10, page = 4096;
     uintptr_t end = ((uintptr_t)__builtin_frame_address(0) - kept) & ~(page - 1);
     madvise((void *)(end - left), left, MADV_DONTNEED);
 }
@@ -245,6 +245,8 @@ static void *thread_main(void *raw) {
     struct start start = *(struct start *)raw;
     __builtin_free(raw);
     start.body(start.argument);
+    // The stack is kept for the next thread.
+    release_stack();
     return NULL;
 }
 

@@ -5,7 +5,7 @@ package import MailStore
 ///
 /// Every error that a command throws is one of these; `Session.answer` is the one place that decides
 /// what a client may learn. What the machine said is in the log, written where it came up.
-package enum CommandFailure: Error {
+package indirect enum CommandFailure: Error {
     /// The client broke the grammar, or a rule that the grammar cannot say. BAD.
     case bad(StaticString)
     /// A sequence number in UIDONLY mode. BAD.                                RFC 9586 §3

@@ -99,7 +99,8 @@ package final class Session {
         input = leftover
         do throws(CommandFailure) {
             if let tag {
-                await makeDefaultMailboxes()
+                // In a task of its own, like a command: see `executeAside`.
+                await Task { await makeDefaultMailboxes() }.value
                 output.append(tagged: tag, .ok, .capability(Self.capabilities), "Logged in")
             }
             try await serve()

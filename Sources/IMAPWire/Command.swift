@@ -11,7 +11,10 @@ package struct Command: Hashable, Sendable {
 }
 
 /// Every command this server knows, one case each, with its arguments.
-package enum CommandBody: Hashable, Sendable {
+///
+/// Indirect, as each asynchronous function that a command passes through keeps room for a copy of it, in
+/// memory that an idle session holds on to.
+package indirect enum CommandBody: Hashable, Sendable {
     // Any state
     case capability
     case noop

@@ -81,7 +81,7 @@ package actor EventLoop {
 
     package static func cancel(_ timer: TimerID) { LoopExecutor.shared.cancel(timer) }
 
-    /// Calls `action` on the loop each time that nothing has happened for a second, to give back memory
+    /// Calls `action` on the loop each time that nothing has happened for a while, to give back memory
     /// that need not be held while the process waits.
     package static func whenResting(_ action: @escaping @EventLoop @Sendable () -> Void) {
         LoopExecutor.shared.rests.append { LoopExecutor.shared.assumeOnLoop(action) }
@@ -121,7 +121,7 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
 
     /// How long nothing happens before memory is given back to the system: most processes wait for
     /// somebody nearly all of the time, and what their start or the last command took need not stay.
-    private static let restMilliseconds: CInt = 1_000
+    private static let restMilliseconds: CInt = 1_500
     /// Whether memory was given back since anything happened.
     private var isResting = false
     fileprivate var rests: [@Sendable () -> Void] = []
@@ -230,8 +230,9 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
         }
         guard count > 0 else {
             precondition(count == 0 || errno == EINTR, "epoll_wait: \(errno)")
-            if comesToRest, count == 0 {
-                isResting = true
+            // A timer is due else, and what it does takes memory as well.
+            isResting = comesToRest && count == 0
+            if isResting {
                 for rest in rests { rest() }
                 martlet_release_memory()
             }

@@ -77,7 +77,7 @@ private final class Workers: @unchecked Sendable {
 
     /// When a thread without work ends. Below `LoopExecutor.restMilliseconds`, so that what it used
     /// is given back with the rest.
-    private static let idleSeconds = 2
+    private static let idleSeconds = 1
 
     init(_ threads: Int) {
         threadCount = threads
