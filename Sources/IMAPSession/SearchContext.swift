@@ -99,16 +99,13 @@ extension SearchKey {
         case .not(let key): return .not(key.frozen(uids, saved: saved))
         case .fuzzy(let key): return .fuzzy(key.frozen(uids, saved: saved))
         case .sequence(let set):
-            guard let ranges = set.resolved(largest: UInt32(uids.count)) else {
-                return Self.among(saved)
-            }
             var named: [UInt32] = []
-            for range in ranges {
+            for range in set.resolved(largest: UInt32(uids.count)) {
                 let end = min(Int(range.upperBound), uids.count)
                 if range.lowerBound <= end { named += uids[Int(range.lowerBound) - 1..<end] }
             }
-            return Self.among(named)
-        case .uid(.saved): return Self.among(saved)
+            return Self.among(named, set.namesSaved ? saved : [])
+        case .uid(let set) where set.namesSaved: return Self.among(saved, named: set.ranges)
         case .all, .uid, .uidAfter, .uidBefore, .flag, .recent, .internalDate, .sentDate,
             .saveDate, .saveDateSupported, .from, .to, .cc, .bcc, .subject, .header, .body, .text,
             .larger, .smaller, .older, .younger, .modSeq, .emailID, .threadID:
@@ -116,11 +113,10 @@ extension SearchKey {
         }
     }
 
-    private static func among(_ uids: [UInt32]) -> SearchKey {
-        if uids.isEmpty { return .not(.all) }
-        let ranges = RangeBuilder(uids).ranges.map { range in
+    private static func among(_ uids: [UInt32]..., named: [SetRange] = []) -> SearchKey {
+        let ranges = uids.flatMap { RangeBuilder($0).ranges }.map { range in
             SetRange(first: .number(range.lowerBound), last: .number(range.upperBound))
         }
-        return .uid(.ranges(ranges))
+        return ranges.isEmpty && named.isEmpty ? .not(.all) : .uid(SequenceSet(named + ranges))
     }
 }

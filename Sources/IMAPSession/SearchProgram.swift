@@ -138,16 +138,15 @@ struct SearchProgram: Sendable {
             case .not(let key): return .not(try compile(key))
             case .fuzzy(let key): return try compile(key)
             case .sequence(let set):
-                guard let ranges = set.resolved(largest: count) else {
-                    return .uid(RangeBuilder(saved).ranges)
-                }
                 if isStrict {
                     if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
                     guard set.largestNumber <= count else { throw .bad("No such message") }
                 }
-                return .sequence(ranges)
-            case .uid(let set):
-                return .uid(set.resolved(largest: lastUID) ?? RangeBuilder(saved).ranges)
+                let named = Node.sequence(set.resolved(largest: count))
+                guard set.namesSaved else { return named }
+                let saved = Node.uid(RangeBuilder(saved).ranges)
+                return set.ranges.isEmpty ? saved : .or([named, saved])
+            case .uid(let set): return .uid(set.resolved(largest: lastUID, saved: saved))
             case .flag(.system(let flag), let isSet):
                 needs.insert(.flags)
                 return .flag(Self.letter(flag), isSet)

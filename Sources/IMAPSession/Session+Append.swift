@@ -211,7 +211,7 @@ extension Session {
             return Upload(command: command, target: try await target(name), replaced: nil)
         case .replace(let kind, let message, let name):
             let view = try await settledView()
-            let set = SequenceSet.ranges([SetRange(first: message, last: message)])
+            let set = SequenceSet([SetRange(first: message, last: message)])
             guard let uid = try uids(set, kind, view).first else {
                 throw .refused(.nonexistent, "No such message")
             }

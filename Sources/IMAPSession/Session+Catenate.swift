@@ -94,7 +94,7 @@ struct MessagePart: Sendable {
     /// Nil where the message has no such section.
     init?(_ section: SectionSpecifier, _ partial: OctetRange?, of content: MessageContent) {
         let item = FetchItem.bodySection(section, partial: nil, peek: true)
-        let set = SequenceSet.ranges([])
+        let set = SequenceSet([])
         let plan = FetchPlan(FetchCommand(kind: .uid, set: set, items: [item]), isUTF8: true)
         let size: Int
         switch plan.text(of: section, content) {

@@ -439,7 +439,7 @@ extension Session {
         _ view: SelectedMailbox
     ) async throws(CommandFailure) {
         if range.isEmpty || items.isEmpty { return }
-        let command = FetchCommand(kind: .sequenceNumber, set: .ranges([]), items: items)
+        let command = FetchCommand(kind: .sequenceNumber, set: SequenceSet([]), items: items)
         let plan = FetchPlan(command, isUTF8: isUTF8, view.telling)
         var state = FetchState()
         if plan.needsContent {

@@ -31,10 +31,8 @@ extension Session {
         case .sequenceNumber:
             let count = view.numberCount
             if count == 0, set.namesLargest { throw .bad("The mailbox is empty") }
-            guard let ranges = set.resolved(largest: UInt32(count)) else {
-                return savedIndexes(view)
-            }
             guard set.largestNumber <= count else { throw .bad("No such message") }
+            let ranges = set.resolved(largest: UInt32(count), saved: savedNumbers(view))
             return ranges.compactMap { range in
                 // What was announced and went before it had a UID is nothing.
                 let end = min(Int(range.upperBound), uids.count)
@@ -42,9 +40,7 @@ extension Session {
             }
         case .uid:
             // `*` is the last message; in an empty mailbox nothing.
-            guard let ranges = set.resolved(largest: uids.last ?? 0) else {
-                return savedIndexes(view)
-            }
+            let ranges = set.resolved(largest: uids.last ?? 0, saved: saved)
             return ranges.compactMap { range in
                 let first = view.firstIndex(from: range.lowerBound)
                 let end =
@@ -55,9 +51,9 @@ extension Session {
         }
     }
 
-    /// `$`: what of the saved result is still there.                           RFC 5182
-    private func savedIndexes(_ view: SelectedMailbox) -> [Range<Int>] {
-        saved.compactMap { view.index(of: $0) }.map { $0..<($0 + 1) }
+    /// The sequence numbers of what `$` names and is still there.              RFC 5182 §2.1
+    private func savedNumbers(_ view: SelectedMailbox) -> [UInt32] {
+        saved.compactMap { uid in view.index(of: uid).map { UInt32($0 + 1) } }
     }
 
     /// The UIDs of the messages in a set, ascending.

@@ -191,7 +191,8 @@ extension Session {
         _ view: SelectedMailbox
     ) async throws(CommandFailure) {
         // What `$` names is there, or is told as expunged to this session.
-        guard let known = set.resolved(largest: view.uids.last ?? 0) else { return }
+        guard !set.ranges.isEmpty else { return }
+        let known = set.resolved(largest: view.uids.last ?? 0)
         let modseq = modseq > view.settledModseq ? 0 : modseq
         try await appendVanished(since: modseq, known, view)
     }

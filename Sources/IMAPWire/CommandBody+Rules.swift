@@ -125,7 +125,7 @@ extension SearchKey {
     /// Whether a key names messages by sequence number.
     package var namesSequenceNumbers: Bool {
         switch self {
-        case .sequence(let set): set != .saved
+        case .sequence(let set): !set.ranges.isEmpty
         case .and(let keys), .or(let keys): keys.contains(where: \.namesSequenceNumbers)
         case .not(let key), .fuzzy(let key): key.namesSequenceNumbers
         case .all, .uid, .uidAfter, .uidBefore, .flag, .recent, .internalDate, .sentDate, .saveDate,

@@ -2,19 +2,19 @@ import Bytes
 
 extension Grammar {
     //  sequence-set = (seq-number / seq-range) ["," sequence-set]            RFC 9051 §9
-    //  sequence-set =/ seq-last-command ; "$"                                RFC 5182 §3
+    //  sequence-set =/ seq-last-command ; "$", at the end of a set as well   RFC 5182 §3
     static func sequenceSet(_ cursor: inout ByteCursor) throws(SyntaxError) -> SequenceSet {
-        if cursor.accept(UInt8(ascii: "$")) { return .saved }
         var ranges: [SetRange] = []
         repeat {
             guard ranges.count < Limits.setRangeCountMax else {
                 throw SyntaxError(at: cursor.offset, expected: "fewer ranges")
             }
+            if cursor.accept(UInt8(ascii: "$")) { return SequenceSet(ranges, namesSaved: true) }
             let first = try setBound(&cursor)
             let last = cursor.accept(UInt8(ascii: ":")) ? try setBound(&cursor) : first
             ranges.append(SetRange(first: first, last: last))
         } while cursor.accept(UInt8(ascii: ","))
-        return .ranges(ranges)
+        return SequenceSet(ranges)
     }
 
     //  seq-number = nz-number / "*"                                          RFC 9051 §9
@@ -27,7 +27,7 @@ extension Grammar {
     static func knownSet(_ cursor: inout ByteCursor) throws(SyntaxError) -> SequenceSet {
         let start = cursor.offset
         let set = try sequenceSet(&cursor)
-        guard set != .saved, !set.namesLargest else {
+        guard !set.namesSaved, !set.namesLargest else {
             throw SyntaxError(at: start, expected: "a set without * and $")
         }
         return set

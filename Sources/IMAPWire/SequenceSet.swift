@@ -50,30 +50,36 @@ package struct SetRange: Hashable, Sendable {
 }
 
 /// The messages a command names.                                             RFC 9051 §9
-package enum SequenceSet: Hashable, Sendable {
-    case ranges([SetRange])
-    /// `$`: the result of the last SEARCH with RETURN (SAVE).                 RFC 5182 §2.1
-    case saved
+package struct SequenceSet: Hashable, Sendable {
+    package var ranges: [SetRange]
+    /// Whether it names `$`, the result of the last SEARCH with RETURN (SAVE).
+    ///                                                                       RFC 5182 §2.1
+    package var namesSaved: Bool
+
+    package init(_ ranges: [SetRange], namesSaved: Bool = false) {
+        self.ranges = ranges
+        self.namesSaved = namesSaved
+    }
+
+    /// `$` alone.
+    package static let saved = SequenceSet([], namesSaved: true)
 
     /// Whether it names `*`. In an empty mailbox that is BAD as a sequence number.
-    package var namesLargest: Bool {
-        switch self {
-        case .ranges(let ranges): ranges.contains(where: \.namesLargest)
-        case .saved: false
-        }
-    }
+    package var namesLargest: Bool { ranges.contains(where: \.namesLargest) }
 
     /// The largest number written out, or 0 if there is none.
     package var largestNumber: UInt32 {
-        guard case .ranges(let ranges) = self else { return 0 }
-        return ranges.reduce(0) { max($0, $1.resolved(largest: 0).upperBound) }
+        ranges.reduce(0) { max($0, $1.resolved(largest: 0).upperBound) }
     }
 
     /// The set in ascending order, overlapping and adjacent ranges joined, `*` replaced by
-    /// `largest`. Nil for `$`, which only the session can resolve.
-    package func resolved(largest: UInt32) -> [ClosedRange<UInt32>]? {
-        guard case .ranges(let ranges) = self else { return nil }
+    /// `largest` and `$` by numbers that only the session knows.
+    package func resolved(
+        largest: UInt32,
+        saved: @autoclosure () -> [UInt32] = []
+    ) -> [ClosedRange<UInt32>] {
         var sorted = ranges.map { $0.resolved(largest: largest) }
+        if namesSaved { sorted += RangeBuilder(saved()).ranges }
         if !zip(sorted, sorted.dropFirst()).allSatisfy({ $0.lowerBound <= $1.lowerBound }) {
             sorted.sort { $0.lowerBound < $1.lowerBound }
         }

@@ -326,12 +326,12 @@ struct CommandFramerTests {
         #expect(frame(input, step: 1_000) == [.command(input)])
         #expect(frame(input, limits: .beforeLogin, step: 1_000).count == 1)
         guard case .search(let command) = try parse(bytes: input).body,
-            case .uid(.ranges(let ranges)) = command.key
+            case .uid(let set) = command.key
         else {
             Issue.record("not a search by UID")
             return
         }
-        #expect(ranges.count == 7_000)
+        #expect(set.ranges.count == 7_000)
     }
 }
 

@@ -180,7 +180,15 @@ struct SequenceSetTests {
         "accepts",
         arguments: [
             ("1", set((1, 1))), ("4:2", set((4, 2))), ("9:*", set((9, 0))), ("*:9", set((0, 9))),
-            ("*", set((0, 0))), ("$", .saved), ("1,3:5,*", set((1, 1), (3, 5), (0, 0))),
+            ("*", set((0, 0))), ("$", .saved),
+            (
+                "1,3:5,$",
+                SequenceSet(
+                    [SetRange(1), SetRange(first: .number(3), last: .number(5))],
+                    namesSaved: true
+                )
+            ),
+            ("1,3:5,*", set((1, 1), (3, 5), (0, 0))),
             ("4294967295", set((4_294_967_295, 4_294_967_295))),
         ]
     )
@@ -192,7 +200,7 @@ struct SequenceSetTests {
         "rejects",
         arguments: [
             "0", "1,", "1:", ":1", ",1", "1,,2", "1:2:3", "4294967296", "٣", "1 2", "01", "-1",
-            "$,1", "1,$", "1:$", "**", "18446744073709551617", "a",
+            "$,1", "$,$", "1:$", "**", "18446744073709551617", "a",
         ]
     )
     func rejects(_ text: String) {
@@ -222,9 +230,11 @@ struct SequenceSetTests {
         #expect(try parseSet(text).resolved(largest: 7) == expected)
     }
 
-    @Test("`$` is not resolved here, and `*` is seen")
+    @Test("`$` is what it is said to be, and `*` is seen")
     func special() throws {
-        #expect(SequenceSet.saved.resolved(largest: 7) == nil)
+        #expect(SequenceSet.saved.resolved(largest: 7) == [])
+        #expect(SequenceSet.saved.resolved(largest: 7, saved: [2, 3, 9]) == [2...3, 9...9])
+        #expect(try parseSet("8,1,$").resolved(largest: 7, saved: [2, 9]) == [1...2, 8...9])
         #expect(try parseSet("1,5:*").namesLargest)
         #expect(try !parseSet("1,5:7").namesLargest)
         #expect(try parseSet("1,9:5,*").largestNumber == 9)

@@ -34,7 +34,7 @@ func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 /// A set such as `1:4,9:*`, with `*` as 0.
 func set(_ ranges: (UInt32, UInt32)...) -> SequenceSet {
     func bound(_ number: UInt32) -> SetBound { number == 0 ? .largest : .number(number) }
-    return .ranges(ranges.map { SetRange(first: bound($0.0), last: bound($0.1)) })
+    return SequenceSet(ranges.map { SetRange(first: bound($0.0), last: bound($0.1)) })
 }
 
 /// A generator with a seed, so that a failure can be had again.
