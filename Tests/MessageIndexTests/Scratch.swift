@@ -45,7 +45,8 @@ final class Scratch: Sendable {
         var sum = 0
         for line in smaps.split(separator: "\n") {
             let words = line.split(separator: " ")
-            if words.count >= 6, words[1].count == 4 { isOwn = words[5] == "\(path)/index" }
+            // What has no name has five words; a line of figures has fewer or shorter ones.
+            if words.count >= 5, words[1].count == 4 { isOwn = words.last == "\(path)/index" }
             if isOwn, words.first == "Rss:" { sum += Int(words[1]) ?? 0 }
         }
         return sum

@@ -91,7 +91,7 @@ class Compress(TestCase):
 
         def private():
             # At rest: what a start or a burst took has gone back.
-            time.sleep(4)
+            time.sleep(7)
             with open("/proc/%d/smaps_rollup" % server.pids("martlet-user")[0]) as file:
                 return sum(int(kib) for kib in re.findall(r"Private_\w+: +(\d+)", file.read()))
 
