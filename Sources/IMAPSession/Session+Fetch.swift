@@ -236,6 +236,7 @@ extension Session {
         let pipeline = MessagePipeline(
             view.mailbox,
             count: range.count,
+            ahead: makesRecords ? 2 : 1,
             batchMax: makesRecords || !plan.needsWhole
                 ? Limits.renderHeaderCountMax : Limits.renderCountMax,
             budget: budget,
