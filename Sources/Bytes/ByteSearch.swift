@@ -109,13 +109,17 @@ extension Span where Element == UInt8 {
     public func lineFeed(before first: UInt8, _ second: UInt8, in range: Range<Int>) -> Int? {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "range past the end")
         var index = range.lowerBound
+        let feed = ByteVector(repeating: .lf)
+        let begin = ByteVector(repeating: first)
         while index &+ 34 <= range.upperBound {
-            let hits =
-                (vector(at: index) .== ByteVector(repeating: .lf))
-                .& (vector(at: index &+ 1) .== ByteVector(repeating: first))
-                .& (vector(at: index &+ 2) .== ByteVector(repeating: second))
-            if let lane = hits.firstLane { return index &+ lane }
-            index &+= 32
+            let hits = (vector(at: index) .== feed) .& (vector(at: index &+ 1) .== begin)
+            guard let lane = hits.firstLane else {
+                index &+= 32
+                continue
+            }
+            // Few lines begin with the first byte alone.
+            if self[index &+ lane &+ 2] == second { return index &+ lane }
+            index &+= lane &+ 1
         }
         while index &+ 3 <= range.upperBound {
             if self[index] == .lf, self[index &+ 1] == first, self[index &+ 2] == second {

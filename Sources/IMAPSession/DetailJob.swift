@@ -83,24 +83,24 @@ struct DetailJob: Sendable {
             ) { span, facts in
                 read += span.count
                 var size = size(offset) ?? oldSize ?? facts.namedSize
-                if size == nil, facts.isWhole, makes != .none || extent == .whole {
-                    size = MessageText.crlfSize(of: span)
-                }
-                let content = MessageInMemory(
-                    span,
-                    size: size,
-                    date: facts.date.seconds,
-                    isWhole: facts.isWhole
-                )
                 guard makes != .none else {
+                    if size == nil, facts.isWhole, extent == .whole {
+                        size = MessageText.crlfSize(of: span)
+                    }
+                    let content = MessageInMemory(span, size: size, facts)
                     goesOn = look(offset, Message(record: nil, content: content))
                     return
                 }
                 // What the record there told is told by the next one as well.
                 var depth = makes.depth.union(oldDepth ?? [])
                 if !facts.isWhole { depth.remove(.structure) }
+                // Whoever finds the structure counts on the way.
+                if size == nil, facts.isWhole, !depth.contains(.structure) {
+                    size = MessageText.crlfSize(of: span)
+                }
                 let start = made.bytes.count
-                DetailRecord.append(span, depth, size: size, to: &made.bytes)
+                size = DetailRecord.append(span, depth, size: size, to: &made.bytes)
+                let content = MessageInMemory(span, size: size, facts)
                 let bytes = made.bytes.bytes
                 let record = DetailRecord(bytes.span.extracting(start..<bytes.count))
                 let newDepth = record?.depth ?? []

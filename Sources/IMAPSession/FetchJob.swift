@@ -187,4 +187,9 @@ struct MessageInMemory: ~Escapable {
         self.date = date
         self.isWhole = isWhole
     }
+
+    @_lifetime(copy bytes)
+    init(_ bytes: Span<UInt8>, size: Int?, _ facts: MessageFileFacts) {
+        self.init(bytes, size: size, date: facts.date.seconds, isWhole: facts.isWhole)
+    }
 }

@@ -213,20 +213,22 @@ extension DetailRecord {
         size: Int?
     ) -> [UInt8] {
         var output = ByteBuffer(capacity: 2_048)
-        append(message, depth, size: size, to: &output)
+        _ = append(message, depth, size: size, to: &output)
         return output.bytes
     }
 
     /// Appends the record of a message.
+    ///
+    /// - Returns: RFC822.SIZE: what was known, or counted on the way where the depth is of the structure.
     package static func append(
         _ message: Span<UInt8>,
         _ depth: Depth,
         size: Int?,
         to output: inout ByteBuffer
-    ) {
+    ) -> Int? {
+        var size = size
         var writer = Writer(&output)
         var flags: RecordFlags = []
-        if size != nil { flags.insert(.hasSize) }
         let complete = HeaderBlock.endIfComplete(in: message)
         let end = complete ?? message.count
         // One without its empty line is not kept as a whole: it would not come out the same.
@@ -249,9 +251,12 @@ extension DetailRecord {
         }
         if depth.contains(.structure) {
             flags.insert(.hasStructure)
-            appendStructure(message, &writer, &output)
+            let octets = appendStructure(message, &writer, &output)
+            size = size ?? octets
         }
+        if size != nil { flags.insert(.hasSize) }
         writer.finish(flags, size: UInt64(size ?? 0), &output)
+        return size
     }
 
     private static func appendEnvelope(
@@ -276,7 +281,7 @@ extension DetailRecord {
         _ message: Span<UInt8>,
         _ writer: inout Writer,
         _ output: inout ByteBuffer
-    ) {
+    ) -> Int? {
         let structure = MessageStructure.parse(message)
         let start = output.count
         let cuts = BodyStructure.writeExtended(structure, of: message, utf8: false, to: &output)
@@ -298,6 +303,7 @@ extension DetailRecord {
             }
             writer.close(section, output)
         }
+        return structure.octets
     }
 
     /// Has no name: what is not in it is every field.

@@ -90,13 +90,18 @@ package struct Part: Sendable {
 package struct MessageStructure: Sendable {
     /// Part 0 is the message itself.
     package let parts: [Part]
+    /// Of the message with CRLF; nil where not all of it was looked at.
+    package let octets: Int?
 
     /// Parses a whole message. Of a file larger than 4 GiB only the first 4 GiB are looked at.
     package static func parse(_ bytes: Span<UInt8>) -> MessageStructure {
         var parser = StructureParser()
         let count = min(bytes.count, Int(UInt32.max))
         parser.parse(bytes.extracting(0..<count))
-        return MessageStructure(parts: parser.parts)
+        return MessageStructure(
+            parts: parser.parts,
+            octets: count == bytes.count ? count + parser.bareLineFeeds : nil
+        )
     }
 
     /// The child of a part by its number from 1, or nil.

@@ -19,6 +19,9 @@ struct StructureParser {
         let bareBefore: Int
     }
 
+    /// LFs without a CR, in all that was parsed.
+    var bareLineFeeds: Int { bare }
+
     private var open: [OpenPart] = []
     private var hasBoundaries = false
     /// LFs, and those without a CR, in the bytes before `counted`.
@@ -49,7 +52,7 @@ struct StructureParser {
                 found = nextBoundary(in: bytes, from: line.next)
                 closeParts(in: bytes, leaf: nil, at: found)
             }
-            guard let line = found else { return }
+            guard let line = found else { return count(to: bytes.count, in: bytes) }
             offset = line.next
         }
     }

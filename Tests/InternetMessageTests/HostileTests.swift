@@ -22,6 +22,7 @@ private func check(_ message: [UInt8]) {
             Issue.record("ENVELOPE: \(fault)\n\(message.text)\n\(buffer.bytes.text)")
         }
     }
+    #expect(structure.octets == MessageText.crlfSize(of: bytes))
     // Ranges nest, and the sizes are those of the bytes.
     for part in structure.parts {
         let header = part.header.bounds
