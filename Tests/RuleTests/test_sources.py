@@ -96,6 +96,9 @@ class Linkage(unittest.TestCase):
         }
         self.assertEqual(linked - self.LIBC - self.ALLOWED[name], set())
         self.assertLessEqual(self.NEEDED.get(name, set()), linked)
+        # Sources/CLinux/dispatch.c stands in its place.
+        with open(os.path.join(martlet.RELEASE, name), "rb") as executable:
+            self.assertNotIn(b"_dispatch_root_queues", executable.read(), "libdispatch is linked")
 
     def test_martletd(self):
         self.check("martletd")
