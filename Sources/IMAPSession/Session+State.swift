@@ -72,7 +72,7 @@ extension Session {
         forgetStart()
         selected?.mailbox.drainEvents()
         output.append(continuation: "idling")
-        try await reportInIdle()
+        try await aside(reportInIdle)
         var lines = LineFramer(lineBytesMax: 8_192)
         var deadline = Instant.after(seconds: Limits.keepAliveSeconds)
         while !isEnding {
@@ -96,7 +96,7 @@ extension Session {
             }
             switch await stream.waitForInput(until: deadline) {
             case .ready: continue
-            case .interrupted: try await reportInIdle()
+            case .interrupted: try await aside(reportInIdle)
             case .timedOut:
                 output.append(untagged: .ok, "Still here")
                 deadline = .after(seconds: Limits.keepAliveSeconds)
