@@ -31,20 +31,20 @@ extension CommandBody {
 
     /// An EXPUNGE sent while one of these runs would renumber the messages it names by sequence
     /// number, or which its answer names so. The session holds EXPUNGE back until it completes.
-    /// The UID forms are free.                                              RFC 9051 §7.5.1
+    /// The UID forms are free,                                              RFC 9051 §7.5.1
+    /// but VANISHED never comes with a UID SEARCH whose keys have sequence numbers, and what
+    /// holds for VANISHED is kept for EXPUNGE as well.                       RFC 7162 §3.2.10.2
     package var forbidsExpunge: Bool {
         switch self {
         case .fetch(let command): command.kind == .sequenceNumber
         case .store(let command): command.kind == .sequenceNumber
-        case .search(let command): command.kind == .sequenceNumber
-        case .sort(let command): command.kind == .sequenceNumber
-        case .thread(let command): command.kind == .sequenceNumber
+        case .search, .sort, .thread, .multiSearch: namesSequenceNumbers
         case .capability, .noop, .logout, .id, .startTLS, .authenticate, .login, .enable,
             .select, .create, .delete, .rename, .subscribe, .unsubscribe, .list, .lsub,
             .namespace, .status, .append, .idle, .compress, .getQuota, .getQuotaRoot, .setQuota,
             .setACL, .deleteACL, .getACL, .listRights, .myRights, .getMetadata, .setMetadata,
-            .notify, .language, .multiSearch, .unauthenticate, .check, .close, .unselect,
-            .expunge, .uidExpunge, .copy, .move, .replace, .cancelUpdate:
+            .notify, .language, .unauthenticate, .check, .close, .unselect, .expunge, .uidExpunge,
+            .copy, .move, .replace, .cancelUpdate:
             false
         }
     }
