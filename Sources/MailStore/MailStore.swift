@@ -16,7 +16,7 @@ package import Posix
 package struct StoreSettings: Sendable {
     package var root: [UInt8]
     package var separator: UInt8
-    /// Nil: `INBOX.` only where Courier's files are and no dovecot-uidlist.
+    /// Nil: `INBOX.` only where Courier's files are and no dovecot-uidlist, or were when Martlet came.
     package var prefix: [UInt8]?
     package var processID: Int32
     package var host: [UInt8]
@@ -93,7 +93,7 @@ package final class MailStore {
         cacheDirectory = settings.cacheDirectory
         setsIndexAside = settings.setsIndexAside
         var prefix = settings.prefix ?? []
-        if settings.prefix == nil, Self.looksLikeCourier(root) {
+        if settings.prefix == nil, Self.isNamedByCourier(root) {
             prefix = [UInt8]("INBOX") + [settings.separator]
         }
         naming = MailboxNaming(separator: settings.separator, prefix: prefix)
@@ -104,6 +104,22 @@ package final class MailStore {
         )
         context.store = self
         _ = try MailboxDisk(root, root: root, names: context.names, quota: context.quota)
+    }
+
+    /// Decided when the Maildir is first served, and written down before any dovecot-uidlist is: the next
+    /// process would find that list and name all mailboxes anew.
+    private static func isNamedByCourier(_ root: Directory) -> Bool {
+        do throws(SystemError) {
+            var state = try StateFile.load(root: root)
+            if state.isNamedByCourier { return true }
+            guard looksLikeCourier(root) else { return false }
+            state.isNamedByCourier = true
+            try state.store(root: root)
+            return true
+        } catch {
+            Log.error("event=state-failed path=\(root.path.quotedForLog) reason=\"\(error)\"")
+            return looksLikeCourier(root)
+        }
     }
 
     private static func looksLikeCourier(_ root: Directory) -> Bool {

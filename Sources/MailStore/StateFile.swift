@@ -7,6 +7,7 @@ import Posix
 //
 //      martlet-state 1
 //      defaults made
+//      names courier                       mailboxes are named as Courier named them: `INBOX.` before each
 //      cache 5f0c…                         whose cache is this Maildir's: 32 hex digits
 //      opened 17 30ab8d8a-babb-…           incarnation, and the boot it was opened in
 //      modseq 1790000000000000             the ceiling: no client was told a modseq above it
@@ -32,6 +33,9 @@ import Posix
 struct StateFile: Equatable, Sendable {
     var uses: [MailboxPath: [UInt8]] = [:]
     var hasDefaults = false
+    /// The Maildir came from Courier. Its own files say so only until the first dovecot-uidlist, and
+    /// names that clients have learned must not change after that.
+    var isNamedByCourier = false
     /// Empty before the first open.
     private(set) var cacheID: [UInt8] = []
     private(set) var incarnation: UInt64 = 0
@@ -66,6 +70,9 @@ struct StateFile: Equatable, Sendable {
         switch key {
         case "martlet-state": break
         case "defaults": hasDefaults = true
+        case "names":
+            guard words == [[UInt8]("courier")] else { return false }
+            isNamedByCourier = true
         case "cache":
             guard words.count == 1, words[0].count == 32,
                 words[0].allSatisfy({ [UInt8]("0123456789abcdef").contains($0) })
@@ -101,6 +108,7 @@ struct StateFile: Equatable, Sendable {
         var buffer = ByteBuffer()
         buffer.append("martlet-state 1\n")
         if hasDefaults { buffer.append("defaults made\n") }
+        if isNamedByCourier { buffer.append("names courier\n") }
         if !cacheID.isEmpty {
             buffer.append("cache ")
             buffer.append(cacheID)

@@ -183,15 +183,17 @@ struct ListingTests {
 @Suite("martlet-state")
 struct StateFileTests {
     @Test("what is not understood stays") func roundTrip() throws {
-        let text = "martlet-state 1\ndefaults made\nfuture thing\nuse \\Archive Old.Mail\nuse bad\n"
+        let text =
+            "martlet-state 1\ndefaults made\nnames courier\nnames other\nfuture thing\n"
+            + "use \\Archive Old.Mail\nuse bad\n"
         var state = StateFile(Array(text.utf8))
-        #expect(state.hasDefaults)
+        #expect(state.hasDefaults && state.isNamedByCourier)
         #expect(state.uses == [try .named("Old.Mail"): [UInt8]("\\Archive")])
         state.uses[try .named("Sent")] = [UInt8]("\\Sent")
         #expect(
             state.file.text
-                == "martlet-state 1\ndefaults made\nuse \\Archive Old.Mail\nuse \\Sent Sent\n"
-                + "future thing\nuse bad\n"
+                == "martlet-state 1\ndefaults made\nnames courier\nuse \\Archive Old.Mail\n"
+                + "use \\Sent Sent\nnames other\nfuture thing\nuse bad\n"
         )
         #expect(StateFile(state.file) == state)
     }
@@ -351,6 +353,45 @@ extension AllTests {
 }
 
 extension AllTests {
+    @Suite("A Maildir from Courier")
+    struct CourierNamingTests {
+        @EventLoop
+        private static func prefix(_ scratch: Scratch, fixed: [UInt8]? = nil) throws -> String {
+            let store = try MailStore(
+                StoreSettings(
+                    root: Array(scratch.path.utf8),
+                    prefix: fixed,
+                    processID: ownProcessID,
+                    host: Array("host".utf8)
+                )
+            )
+            defer { store.close() }
+            return store.naming.prefix.text
+        }
+
+        @Test("keeps its names after the first dovecot-uidlist") func staysAsItWas() async throws {
+            try await EventLoop.test {
+                let scratch = try Scratch()
+                try scratch.write("courierimapsubscribed", "INBOX\nINBOX.Sent\n")
+                #expect(try Self.prefix(scratch) == "INBOX.")
+                try scratch.write("dovecot-uidlist", "3 V1700000000 N1\n")
+                #expect(try Self.prefix(scratch) == "INBOX.")
+                #expect(try Self.prefix(scratch, fixed: []) == "")
+                #expect(try Self.prefix(scratch) == "INBOX.")
+            }
+        }
+
+        @Test("has Dovecot's names where Dovecot came before us") func afterDovecot() async throws {
+            try await EventLoop.test {
+                let scratch = try Scratch()
+                try scratch.write("courierimapuiddb", "/1 1700000000 2\n")
+                try scratch.write("dovecot-uidlist", "3 V1700000000 N1\n")
+                #expect(try Self.prefix(scratch) == "")
+                #expect(!scratch.exists("martlet-state"))
+            }
+        }
+    }
+
     @Suite("Modseqs of a store")
     struct StoreModseqTests {
         @Test("are told once the file holds their ceiling, and go on above it") @EventLoop
