@@ -30,6 +30,9 @@ package struct ConfigurationFile: Sendable {
     ///     comment = "#" to the end of the line, at the start of a line or after a blank
     package init(parsing text: [UInt8], name: String) {
         self.name = name
+        // What some editors put at the beginning of a file in UTF-8.
+        let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+        let text = text.starts(with: mark) ? text[mark.count...] : text[...]
         let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         for (index, line) in lines.enumerated() { parse(line, number: index + 1) }
         checkTogether()
@@ -66,7 +69,10 @@ package struct ConfigurationFile: Sendable {
     }
 
     private mutating func checkTogether() {
-        if settings.tlsCertificates.count != settings.tlsKeys.count {
+        let isReported = errors.contains {
+            $0.line != 0 && ($0.line == lines["tls_certificate"] || $0.line == lines["tls_key"])
+        }
+        if settings.tlsCertificates.count != settings.tlsKeys.count, !isReported {
             let line = max(lines["tls_certificate"] ?? 0, lines["tls_key"] ?? 0)
             report(
                 line,
@@ -80,11 +86,26 @@ package struct ConfigurationFile: Sendable {
                 "listen_imap and listen_imaps are both none; nobody could connect"
             )
         }
-        for address in settings.listenIMAP
-        where address.port != 0 && settings.listenIMAPS.contains(address) {
+        if let address = settings.listenIMAP.first(where: { address in
+            settings.listenIMAPS.contains { $0.overlaps(address) }
+        }) {
             report(
                 max(lines["listen_imap"] ?? 0, lines["listen_imaps"] ?? 0),
                 "listen_imap and listen_imaps share port \(address.port)"
+            )
+        }
+        for (name, list) in [
+            ("listen_imap", settings.listenIMAP), ("listen_imaps", settings.listenIMAPS),
+        ] {
+            guard
+                let index = list.indices.first(where: { index in
+                    list[..<index].contains { $0.overlaps(list[index]) }
+                })
+            else { continue }
+            report(
+                lines[name] ?? 0,
+                "\(name): two addresses cover each other at port \(list[index].port); *:PORT is all"
+                    + " of IPv4 and IPv6, [::]:PORT all of IPv6, 0.0.0.0:PORT all of IPv4"
             )
         }
         if case .fixed(let prefix) = settings.namespacePrefix, let last = prefix.last,
@@ -93,7 +114,8 @@ package struct ConfigurationFile: Sendable {
             let separator = String(UnicodeScalar(settings.hierarchySeparator))
             report(
                 max(lines["namespace_prefix"] ?? 0, lines["hierarchy_separator"] ?? 0),
-                "namespace_prefix ends in the hierarchy_separator, here \"\(separator)\""
+                "namespace_prefix \"\(String(decoding: prefix, as: UTF8.self))\" does not end in the"
+                    + " hierarchy_separator, which is \"\(separator)\""
             )
         }
     }

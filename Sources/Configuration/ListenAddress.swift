@@ -36,7 +36,7 @@ package enum ListenAddress: Equatable, Sendable {
             }
             return .ipv6(bytes, port: port)
         }
-        if host.contains(":") {
+        if addressBytes(AF_INET6, String(host), count: 16) != nil {
             throw ValueError("an IPv6 address stands in brackets: [\(host)]:\(port)")
         }
         guard let bytes = addressBytes(AF_INET, String(host), count: 4) else {
@@ -45,6 +45,18 @@ package enum ListenAddress: Equatable, Sendable {
             )
         }
         return .ipv4(bytes, port: port)
+    }
+
+    /// Whether the kernel gives only one of the two to this server: the second would be refused.
+    package func overlaps(_ other: ListenAddress) -> Bool {
+        guard port == other.port, port != 0 else { return false }
+        switch (self, other) {
+        case (.any, _), (_, .any): return true
+        case (.ipv4(let first, _), .ipv4(let second, _)),
+            (.ipv6(let first, _), .ipv6(let second, _)):
+            return first == second || !first.contains { $0 != 0 } || !second.contains { $0 != 0 }
+        case (.ipv4, .ipv6), (.ipv6, .ipv4): return false
+        }
     }
 
     private static func addressBytes(_ family: CInt, _ text: String, count: Int) -> [UInt8]? {

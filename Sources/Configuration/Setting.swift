@@ -41,6 +41,9 @@ package struct Setting: Sendable {
         Setting("cache_directory", "path", default: "/var/cache/martlet") {
             (settings, value) throws(ValueError) in
             settings.cacheDirectory = try homePath(value)
+            guard !value.contains("%") else {
+                throw ValueError("% stands for nothing here; each user has a directory below it")
+            }
         },
         Setting("hierarchy_separator", "character", default: ".") {
             (settings, value) throws(ValueError) in
@@ -71,6 +74,9 @@ package struct Setting: Sendable {
         Setting("login_user", "user", default: "_martlet") {
             (settings, value) throws(ValueError) in
             settings.loginUser = try word(value, "a user's name", max: 255)
+            guard value != "root" else {
+                throw ValueError("root has all rights; write a user who has none")
+            }
         },
         Setting("mail_location", "path", default: "~/Maildir") {
             (settings, value) throws(ValueError) in
@@ -175,6 +181,9 @@ private func absolutePath(_ value: String) throws(ValueError) -> String {
     guard value.hasPrefix("/"), !value.utf8.contains(0), value.utf8.count < 4_096 else {
         throw ValueError("\"\(value)\" is no absolute path; it begins with /")
     }
+    guard value.contains(where: { $0 != "/" }) else {
+        throw ValueError("/ itself is not for this; write a directory in it")
+    }
     return value
 }
 
@@ -189,9 +198,22 @@ private func homePath(_ value: String) throws(ValueError) -> String {
     return try absolutePath(value)
 }
 
+/// A location without what Dovecot takes behind it: `:LAYOUT=fs`.
+private func path(in location: Substring) -> String {
+    let parts = location.split(separator: ":", omittingEmptySubsequences: false)
+    let isOption: (Substring) -> Bool = { part in
+        part.prefix { $0 != "=" }.allSatisfy { $0 >= "A" && $0 <= "Z" }
+            && part.contains("=") && !part.hasPrefix("=")
+    }
+    return parts.prefix(1 + parts.dropFirst().prefix { !isOption($0) }.count).joined(separator: ":")
+}
+
 private func mailLocation(_ value: String) throws(ValueError) -> String {
     if value.lowercased().hasPrefix("maildir:") {
-        throw ValueError("write the path alone: \(value.dropFirst("maildir:".count))")
+        throw ValueError("write the path alone: \(path(in: value.dropFirst("maildir:".count)))")
+    }
+    guard path(in: value[...]) == value else {
+        throw ValueError("write the path alone: \(path(in: value[...]))")
     }
     if let colon = value.firstIndex(of: ":"), !value[..<colon].contains("/") {
         throw ValueError("only Maildirs are served; write a path such as ~/Maildir")
@@ -236,11 +258,22 @@ private func prefix(_ value: String) throws(ValueError) -> NamespacePrefixRule {
 private func domains(_ value: String) throws(ValueError) -> [String] {
     let items = try items(value)
     for item in items {
-        guard item.utf8.count <= 255, !item.hasPrefix("@"),
-            item.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
-        else { throw ValueError("\"\(item)\" is no domain; write example.org without the @") }
+        guard item.utf8.count <= 255, !item.hasPrefix("."), item.utf8.allSatisfy(isInDomain) else {
+            throw ValueError("\"\(item)\" is no domain; write it as in example.org, without an @")
+        }
     }
-    return items.map { $0.lowercased() }
+    return items
+}
+
+/// Letters, digits, hyphens, dots, what people add, and all beyond ASCII.
+private func isInDomain(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."),
+        UInt8(ascii: "_"), 0x80...:
+        true
+    default: false
+    }
 }
 
 /// PAM takes a service's name as the name of a file.

@@ -76,7 +76,7 @@ struct ConfigurationFileTests {
         expected.namespacePrefix = .fixed(Array("INBOX/".utf8))
         expected.pamService = "imap"
         expected.pamSession = true
-        expected.loginDomains = ["example.org", "example.net"]
+        expected.loginDomains = ["Example.org", "example.net"]
         expected.minimumUID = 500
         expected.cacheDirectory = "~/.cache/martlet"
         expected.runtimeDirectory = "/tmp/run"
@@ -135,10 +135,50 @@ struct ConfigurationFileTests {
             "tls_certificate = /a", "tls_key = /a", "tls_certificate = a\ntls_key = /b",
             "cache_directory = x", "cache_directory = ~x", "runtime_directory = ~/x",
             "login_user = a b", "login_user =", "\u{0}",
+            // What the kernel would refuse at the start, and what would serve nobody or everybody.
+            "listen_imap = 127.0.0.1:993", "listen_imaps = [::1]:143",
+            "listen_imap = *:143 [::1]:143", "listen_imap = 0.0.0.0:143 127.0.0.1:143",
+            "listen_imap = [::]:143 [::1]:143", "listen_imap = localhost:143 127.0.0.1:143",
+            "mail_location = /", "mail_location = ~/Maildir:LAYOUT=fs",
+            "mail_location = ~/Maildir:UTF-8:INBOX=~/x", "cache_directory = /",
+            "cache_directory = ~/100%", "cache_directory = /var/cache/%u", "runtime_directory = //",
+            "login_domains = *", "login_domains = a.example;b.example", "login_domains = .a",
+            "login_user = root",
         ]
     )
     func refuses(_ text: String) {
-        #expect(!errors(text).isEmpty)
+        #expect(errors(text).count == 1)
+    }
+
+    @Test(
+        "takes",
+        arguments: [
+            "listen_imap = [::]:143, 0.0.0.0:143", "listen_imap = 127.0.0.1:143 127.0.0.2:143",
+            "listen_imap = [::1]:143 127.0.0.1:143", "listen_imap = *:0\nlisten_imaps = *:0 *:0",
+            "mail_location = ~", "mail_location = /srv/mail:old/%u", "mail_location = ~/Mail dir",
+            "login_domains = xn--bcher-kva.example, Bücher.example",
+            "\u{FEFF}log_level = debug\n",
+        ]
+    )
+    func takes(_ text: String) {
+        #expect(errors(text).isEmpty)
+    }
+
+    @Test(
+        "says how to mend it",
+        arguments: [
+            ("listen_imap = ::1:143", "[::1]:143"),
+            ("listen_imap = [::1:143", "192.0.2.1:143"),
+            ("listen_imap = 127.0.0.1:143;127.0.0.2:143", "192.0.2.1:143"),
+            ("mail_location = maildir:~/Mail:LAYOUT=fs:INBOX=~/x", "alone: ~/Mail"),
+            ("namespace_prefix = INBOX", "\"INBOX\" does not end in the hierarchy_separator"),
+        ]
+    )
+    func mends(_ text: String, _ mend: String) {
+        let found = errors(text)
+        #expect(found.count == 1)
+        #expect(found.first?.contains(mend) == true, "\(found)")
+        #expect(found.first?.contains("[[") == false && found.first?.contains("[127") == false)
     }
 
     @Test("bytes that are no UTF-8 are an error of that line, not a trap")
