@@ -42,8 +42,9 @@ private func chooseByName(
     return SSL_TLSEXT_ERR_OK
 }
 
-/// `imap` where the client offers it (RFC 7301). A client that offers something else alone is
-/// served without: old ones offer what their library happens to, and port 993 has one protocol.
+/// `imap` where the client offers it. One that offers only other protocols believes to talk to another
+/// server, perhaps because somebody in between leads it here: it is refused (RFC 7301 §3.2, RFC 9325
+/// §3.7). One that offers nothing is served.
 private func chooseProtocol(
     _: OpaquePointer?,
     _ chosen: UnsafeMutablePointer<UnsafePointer<UInt8>?>?,
@@ -70,5 +71,5 @@ private func chooseProtocol(
         }
         index += 1 + count
     }
-    return SSL_TLSEXT_ERR_NOACK
+    return SSL_TLSEXT_ERR_ALERT_FATAL
 }

@@ -50,6 +50,19 @@ class TLS(TestCase):
         connection = self.session(self.shared, tls=True, context=context)
         self.assertEqual(connection.socket.selected_alpn_protocol(), "imap")
 
+    def test_alpn_of_another_protocol_is_refused(self):
+        context = client_context()
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        with self.assertRaisesRegex(ssl.SSLError, "(?i)no_application_protocol|no application protocol"):
+            self.shared.connect(tls=True, context=context)
+        connection = self.connection(self.shared)
+        connection.ok("STARTTLS")
+        with self.assertRaisesRegex(ssl.SSLError, "(?i)no_application_protocol|no application protocol"):
+            connection.start_tls(context)
+        context.set_alpn_protocols(["h2", "imap"])
+        connection = self.session(self.shared, tls=True, context=context)
+        self.assertEqual(connection.socket.selected_alpn_protocol(), "imap")
+
     def test_starttls(self):
         connection = self.connection(self.shared)
         self.assertIn(b"STARTTLS", connection.greeting)
