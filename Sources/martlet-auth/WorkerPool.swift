@@ -1,3 +1,4 @@
+import Glibc
 import Posix
 import Privsep
 
@@ -11,13 +12,23 @@ final class WorkerPool {
     /// Attempts that wait for a worker; above it, they are answered `[UNAVAILABLE]` at once.
     static let waiterCountMax = 512
     static let transactionCountMax = 100
-    static let transactionSecondsMax = 30
+    static let transactionSecondsMax = testSeconds ?? 30
     /// How long an attempt waits for a worker: with the transaction it stays below what
     /// martlet-login waits.
     static let waitSecondsMax = 40
     /// When workers without work leave. A login after that waits for an exec, some milliseconds;
     /// while nobody logs in, no process of root's is there that has read a password.
     static let idleSecondsMax = 2
+
+    /// Tests do not wait for half a minute.
+    private static let testSeconds: Int? = {
+        #if DEBUG
+        guard let text = unsafe getenv("MARTLET_TEST_PAM_SECONDS") else { return nil }
+        return unsafe Int(String(cString: text))
+        #else
+        return nil
+        #endif
+    }()
 
     private let service: [UInt8]
     /// The last that worked is the first to work again, so those in front have been idle longest.

@@ -258,6 +258,22 @@ class PasswordsAndTheLog(TestCase):
             self.assertNotIn(form.decode().rstrip("="), text)
 
 
+class Limits(SharedServer):
+    def test_too_many_failures_of_a_user(self):
+        """Then even the right password is refused, and said to be; other users are not."""
+        connections = [self.connection(self.shared) for _ in range(70)]
+        wrong = encode("\0%s\0%s" % (self.ann.name, "wrong"))
+        tags = [each.start(b"AUTHENTICATE PLAIN " + wrong) for each in connections]
+        answers = [each.finish(tag, 60).tagged for each, tag in zip(connections, tags)]
+        self.assertTrue([each for each in answers if b"NO [AUTHENTICATIONFAILED]" in each])
+        self.assertTrue([each for each in answers if b"NO [LIMIT]" in each])
+        connection = self.connection(self.shared)
+        result = connection.authenticate(self.ann.name, self.ann.password)
+        self.assertRegex(result.tagged, rb"^t1 NO \[LIMIT\] ")
+        self.assertEqual(self.shared.events(event="auth")[-1]["result"], "limited")
+        self.session(self.shared, self.ben).select()
+
+
 class Services(TestCase):
     @needs_root
     def test_the_packaged_pam_service(self):
@@ -276,31 +292,92 @@ class Services(TestCase):
         self.assertRegex(
             connection.authenticate(ben.name, ben.password).tagged, rb"NO \[EXPIRED\]")
 
+    def script(self, text):
+        """A script for pam_exec."""
+        path = martlet.os.path.join(martlet.scratch("pam"), "script")
+        with open(path, "w") as file:
+            file.write("#!/bin/sh\n" + text)
+        martlet.os.chmod(path, 0o755)
+        return path
+
     @needs_root
     def test_pam_sessions(self):
+        """One session while the user's process runs, however many logins there are."""
+        mark = martlet.os.path.join(martlet.scratch("pam"), "mark")
+        script = self.script('echo "$PAM_TYPE $PAM_USER $PAM_RHOST" >>%s\n' % mark)
         name = martlet.pam_service(
             martlet.PAM_SERVICE + "session required pam_unix.so\n"
-            "session optional pam_exec.so /usr/bin/touch /tmp/martlet-test-%d\n"
-            % martlet.os.getpid(), name="martlet-test-session-%d" % martlet.os.getpid())
-        mark = "/tmp/martlet-test-%d" % martlet.os.getpid()
-        self.addCleanup(martlet._unlink, mark)
+            "session required pam_exec.so %s\n" % script)
         ann = self.user()
-        server = self.server("system", settings={"pam_service": name, "pam_session": "yes"})
+        server = self.server("system", settings={
+            "pam_service": name, "pam_session": "yes", "user_process_linger": "1"})
+
+        def lines():
+            with open(mark) as file:
+                return file.read().splitlines()
+        opened = "open_session %s 127.0.0.1" % ann.name
         with server.login(ann) as connection:
             connection.select()
-            self.assertTrue(martlet.os.path.exists(mark))
+            self.assertEqual(lines(), [opened])
+            with server.login(ann) as second:
+                second.select()
+                self.assertEqual(lines(), [opened])
+        closed = "close_session %s 127.0.0.1" % ann.name
+        martlet.wait_until(lambda: len(lines()) > 1, "the end of the PAM session")
+        self.assertEqual(lines(), [opened, closed])
+        self.session(server, ann).select()
+        self.assertEqual(lines(), [opened, closed, opened])
+
+    @needs_root
+    def test_no_pam_session_without_the_setting(self):
+        mark = martlet.os.path.join(martlet.scratch("pam"), "mark")
+        name = martlet.pam_service(
+            martlet.PAM_SERVICE + "session required pam_exec.so %s\n"
+            % self.script("touch %s\n" % mark))
+        ann = self.user()
+        server = self.server("system", settings={"pam_service": name})
+        self.session(server, ann).select()
+        self.assertFalse(martlet.os.path.exists(mark))
 
     @needs_root
     def test_a_broken_module_is_unavailable(self):
-        name = martlet.pam_service(
-            "auth required pam_martlet_is_not_there.so\naccount required pam_unix.so\n")
         ann = self.user()
-        server = self.server("system", settings={"pam_service": name})
+        for broken in (
+            "auth required pam_martlet_is_not_there.so\naccount required pam_unix.so\n",
+            "auth required pam_unix.so\naccount required pam_martlet_is_not_there.so\n",
+            # A module that ends the process that it is in.
+            "auth required pam_exec.so %s\naccount required pam_unix.so\n"
+            % self.script("kill -9 $PPID\n"),
+        ):
+            with self.subTest(broken=broken):
+                server = self.server(
+                    "system", settings={"pam_service": martlet.pam_service(broken)})
+                connection = self.connection(server)
+                result = connection.authenticate(ann.name, ann.password)
+                self.assertRegex(result.tagged, rb"NO \[UNAVAILABLE\]")
+                self.assertEqual(
+                    [e["result"] for e in server.events(event="auth")], ["unavailable"])
+
+    @needs_root
+    def test_a_module_that_hangs_is_unavailable(self):
+        ann, ben = self.user(), self.user()
+        script = self.script('[ "$PAM_USER" != %s ] || exec sleep 20\n' % ann.name)
+        name = martlet.pam_service(
+            "auth required pam_exec.so %s\n" % script + martlet.PAM_SERVICE)
+        server = self.server("system", kind="debug", settings={"pam_service": name},
+                             environment={"MARTLET_TEST_PAM_SECONDS": "4"})
         connection = self.connection(server)
-        result = connection.authenticate(ann.name, ann.password)
-        self.assertEqual(result.status, b"NO")
-        self.assertRegex(result.tagged, rb"\[(UNAVAILABLE|AUTHENTICATIONFAILED)\]")
-        self.assertNotIn("ok", [e["result"] for e in server.events(event="auth")])
+        both = encode("\0%s\0%s" % (ann.name, ann.password))
+        began = time.monotonic()
+        tag = connection.start(b"AUTHENTICATE PLAIN " + both)
+        # Nobody else waits for it.
+        self.session(server, ben).select()
+        self.assertLess(time.monotonic() - began, 3)
+        result = connection.finish(tag)
+        self.assertRegex(result.tagged, rb"NO \[UNAVAILABLE\]")
+        self.assertGreater(time.monotonic() - began, 3.5)
+        self.assertEqual(len(server.events(event="worker-timeout")), 1)
+        self.assertEqual(server.events(event="auth")[-1]["result"], "unavailable")
 
     @needs_root
     def test_login_domains(self):
