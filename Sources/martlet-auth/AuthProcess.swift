@@ -78,7 +78,8 @@ final class AuthProcess {
         for name in [settings.loginUser, Array("nobody".utf8)] {
             guard let account = try? AccountLookup.named(name), account.uid != 0, account.gid != 0
             else { continue }
-            if name != settings.loginUser, getuid() == 0 {
+            // Somebody's own run needs no user of its own.
+            if name != settings.loginUser, getuid() == 0, personalPassword == nil {
                 Log.warning(
                     "event=login-user-missing login_user=\(settings.loginUser.quotedForLog)"
                         + " using=\(account.name.quotedForLog)"

@@ -21,7 +21,7 @@ enum CertificateTool {
 
     /// Reads a certificate chain and key; prints what is wrong with them. Status 1 where they
     /// cannot be used, 0 where they can, with or without a warning.
-    static func check() -> Never {
+    static func check(chainCount: Int) -> Never {
         var pem: [UInt8] = []
         let input = OwnedDescriptor(dup(0))
         var chunk = [UInt8](repeating: 0, count: 16_384)
@@ -31,8 +31,8 @@ enum CertificateTool {
             pem += chunk[..<count]
         }
         do throws(CertificateError) {
-            // Each reader of PEM skips what is not its own.
-            let certificate = try Certificate(chain: pem, key: pem)
+            let chain = Array(pem.prefix(max(chainCount, 0)))
+            let certificate = try Certificate(chain: chain, key: Array(pem[chain.count...]))
             if let complaint = certificate.complaint {
                 write(Array("\(complaint)\n".utf8), to: 1)
             }

@@ -27,6 +27,18 @@ struct CertificateSource {
 
     /// All pairs, at least one; or every reason why not, by setting.
     func load() async -> (pairs: [CertificatePair], errors: [(setting: String, message: String)]) {
+        await load { path, complaint in
+            Log.warning(
+                "event=certificate path=\(Array(path.utf8).quotedForLog)"
+                    + " reason=\(Array(complaint.utf8).quotedForLog)"
+            )
+        }
+    }
+
+    /// - Parameter complain: told the path of a certificate that can be used and should not be, and why.
+    func load(
+        complain: (String, String) -> Void
+    ) async -> (pairs: [CertificatePair], errors: [(setting: String, message: String)]) {
         let settings = plan.settings
         var pairs: [CertificatePair] = []
         var errors: [(setting: String, message: String)] = []
@@ -38,10 +50,7 @@ struct CertificateSource {
             switch await check(pair) {
             case .usable(nil): break
             case .usable(let complaint?):
-                Log.warning(
-                    "event=certificate path=\(Array(chainPath.utf8).quotedForLog)"
-                        + " reason=\(Array(complaint.utf8).quotedForLog)"
-                )
+                complain(chainPath, complaint)
             case .unusable(let reason):
                 errors.append(("tls_certificate", "\(chainPath) with \(keyPath): \(reason)"))
                 continue
@@ -134,9 +143,8 @@ struct CertificateSource {
     private func check(_ pair: CertificatePair) async -> Finding {
         let result = try? await executables.run(
             "martlet-tls",
-            ["--check-certificate"],
-            // A newline between, as a file may end without one.
-            input: pair.chain + [.lf] + pair.key,
+            ["--check-certificate", "\(pair.chain.count)"],
+            input: pair.chain + pair.key,
             identity: identity
         )
         guard let result else { return .unusable("martlet-tls cannot be run") }

@@ -20,7 +20,10 @@ enum ConfigurationCheck {
         if !file.settings.tlsCertificates.isEmpty,
             file.settings.tlsCertificates.count == file.settings.tlsKeys.count
         {
-            for (setting, message) in await source.load().errors {
+            let found = await source.load { path, complaint in
+                complain(["note: \(file.error(about: "tls_certificate", "\(path): \(complaint)"))"])
+            }
+            for (setting, message) in found.errors {
                 errors.append(file.error(about: setting, message))
             }
         }

@@ -10,6 +10,10 @@ enum Main {
     static func main() {
         var wrong = ""
         let arguments = Array(CommandLine.arguments.dropFirst())
+        if arguments == ["--help"] || arguments == ["-h"] {
+            print(Options.usage + "\nSee martletd(8) and martlet.conf(5).")
+            exit(0)
+        }
         guard let options = Options.parse(arguments, wrong: &wrong) else {
             complain(["martletd: \(wrong)?", Options.usage])
             exit(2)
@@ -28,6 +32,8 @@ enum Main {
             ])
             exit(1)
         }
+        var personal: Personal?
+        if let options = options.personal { personal = Personal(options) }
         if options.checksOnly { await ConfigurationCheck.run(file, executables) }
         guard file.errors.isEmpty else {
             complain(file.errors.map(\.description))
@@ -35,7 +41,7 @@ enum Main {
         }
 
         var plan = Plan(settings: file.settings)
-        if let personal = options.personal { Personal.apply(personal, to: &plan) }
+        personal?.apply(to: &plan)
         if options.isVerbose { plan.settings.logLevel = .debug }
         unsafe Log.level = plan.settings.logLevel
         guard plan.isPersonal || plan.isRoot else {

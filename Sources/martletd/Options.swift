@@ -16,7 +16,7 @@ struct Options: Equatable {
 
     static let usage = """
         usage: martletd [-nv] [-c file]
-               martletd --personal [-v] [-c file] [--maildir dir] [--listen-imap addr:port]
+               martletd --personal [-nv] [-c file] [--maildir dir] [--listen-imap addr:port]
                         [--listen-imaps addr:port] [--password-file file]
 
         """
@@ -37,9 +37,8 @@ struct Options: Equatable {
                 guard let file = rest.popFirst() else { return nil }
                 options.configurationFile = file
             case "--maildir", "--listen-imap", "--listen-imaps", "--password-file":
-                guard var personal = options.personal, let value = rest.popFirst() else {
-                    return nil
-                }
+                guard var personal = options.personal, let value = rest.popFirst(), !value.isEmpty
+                else { return nil }
                 switch argument {
                 case "--maildir": personal.maildir = value
                 case "--listen-imap": personal.listenIMAP = value

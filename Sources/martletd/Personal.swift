@@ -5,12 +5,31 @@ import Posix
 import Privsep
 
 /// Personal mode: whoever starts martletd serves one Maildir to themselves.
-enum Personal {
-    static func apply(_ options: Options.Personal, to plan: inout Plan) {
-        plan.settings.listenIMAP = addresses(options.listenIMAP, "--listen-imap")
-        plan.settings.listenIMAPS = addresses(options.listenIMAPS, "--listen-imaps")
-        if let maildir = options.maildir { plan.personalMaildir = absolute(maildir) }
-        plan.personalPassword = password(options.passwordFile)
+struct Personal {
+    private let imap: [ListenAddress]
+    private let imaps: [ListenAddress]
+    private let maildir: [UInt8]?
+    private let passwordFile: String?
+
+    /// Looks at the options, and ends the run where they cannot be.
+    init(_ options: Options.Personal) {
+        imap = Self.addresses(options.listenIMAP, "--listen-imap")
+        imaps = Self.addresses(options.listenIMAPS, "--listen-imaps")
+        if imap.isEmpty, imaps.isEmpty {
+            complain([
+                "martletd: --listen-imap and --listen-imaps are both none; nobody could connect"
+            ])
+            exit(2)
+        }
+        maildir = options.maildir.map(Self.absolute)
+        passwordFile = options.passwordFile
+    }
+
+    func apply(to plan: inout Plan) {
+        plan.settings.listenIMAP = imap
+        plan.settings.listenIMAPS = imaps
+        if let maildir { plan.personalMaildir = maildir }
+        plan.personalPassword = Self.password(passwordFile)
     }
 
     private static func addresses(_ text: String, _ option: String) -> [ListenAddress] {
@@ -35,7 +54,28 @@ enum Personal {
             bytes = directory + [UInt8(ascii: "/")] + bytes
         }
         while bytes.count > 1, bytes.last == UInt8(ascii: "/") { bytes.removeLast() }
+        // Said now, and not at the first login to a client.
+        let wrong = wrongWithMaildir(bytes)
+        if let wrong {
+            complain(["martletd: --maildir: \(wrong)"])
+            exit(1)
+        }
         return bytes
+    }
+
+    /// Nil where it is a directory, or can be one: it is made at the first login.
+    private static func wrongWithMaildir(_ path: [UInt8]) -> String? {
+        var status = stat()
+        let isThere = unsafe stat(path.text, &status) == 0
+        if isThere {
+            return status.st_mode & S_IFMT == S_IFDIR ? nil : "\(path.text) is no directory"
+        }
+        guard errno == ENOENT, let cut = path.lastIndex(of: UInt8(ascii: "/")) else {
+            return "\(SystemError("stat", path: path))"
+        }
+        let parent = cut == 0 ? "/" : Array(path[..<cut]).text
+        return unsafe stat(parent, &status) == 0
+            ? nil : "\(SystemError("stat", path: Array(parent.utf8)))"
     }
 
     private static func password(_ file: String?) -> Password {

@@ -66,6 +66,22 @@ class Check(TestCase):
         cert, key = martlet.certificate("a.example")
         self.check("tls_certificate = %s\ntls_key = %s\n" % (cert, key), 0)
 
+    def test_certificate_and_key_in_each_others_place(self):
+        cert, key = martlet.certificate("a.example")
+        path, lines = self.check("tls_certificate = %s\ntls_key = %s\n" % (key, cert), 1)
+        self.assertIn("%s:1: tls_certificate: " % path, "\n".join(lines))
+
+    def test_an_expired_certificate_is_a_note_with_its_line(self):
+        _, key = martlet.certificate("a.example")
+        folder = martlet.scratch("expired")
+        request, cert = os.path.join(folder, "request"), os.path.join(folder, "cert.pem")
+        martlet.run(["openssl", "req", "-new", "-key", key, "-subj", "/CN=a", "-out", request])
+        martlet.run(["openssl", "x509", "-req", "-days", "0", "-in", request, "-signkey", key,
+                     "-out", cert])
+        path, lines = self.check("# one\ntls_certificate = %s\ntls_key = %s\n" % (cert, key), 0)
+        self.assertEqual(
+            lines, ["note: %s:2: tls_certificate: %s: the certificate has expired" % (path, cert)])
+
     def test_more_certificates_than_keys(self):
         cert, key = martlet.certificate("a.example")
         self.check("tls_certificate = %s %s\ntls_key = %s\n" % (cert, cert, key), 1)
@@ -94,9 +110,35 @@ class Check(TestCase):
 
 
 class Start(TestCase):
-    def start(self, *arguments, as_user=None):
+    def start(self, *arguments):
         command = [os.path.join(martlet.executables(), "martletd"), *arguments]
         return martlet.run(command, check=False, timeout=40)
+
+    def test_help(self):
+        for option in ("--help", "-h"):
+            done = self.start(option)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("martletd --personal", done.stdout)
+
+    def test_options_that_cannot_be(self):
+        folder = martlet.scratch("options")
+        file = os.path.join(folder, "file")
+        open(file, "w").close()
+        nowhere = ["--listen-imap", "127.0.0.1:0", "--listen-imaps", "127.0.0.1:0"]
+        for arguments, status, word in (
+            (["--listen-imap", "none", "--listen-imaps", "none"], 2, "nobody could connect"),
+            (["--listen-imap", "1143"], 2, "no port"),
+            (["--listen-imaps", "1993", "-n"], 2, "no port"),
+            (["--maildir", ""], 2, "usage"),
+            (nowhere + ["--maildir", file], 1, file),
+            (nowhere + ["--maildir", os.path.join(folder, "a", "Maildir")], 1, "No such file"),
+            (nowhere + ["--password-file", folder], 1, folder),
+        ):
+            with self.subTest(arguments=arguments):
+                done = self.start("--personal", *arguments)
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertIn(word, done.stderr)
+                self.assertEqual(done.stdout, "")
 
     def test_a_taken_port_is_named(self):
         first = self.server()
