@@ -9,25 +9,7 @@ enum CachePath {
     static func prepare(_ path: [UInt8]) -> [UInt8]? {
         guard !path.isEmpty else { return nil }
         do throws(SystemError) {
-            var missing: [[UInt8]] = []
-            var existing = path
-            while true {
-                do throws(SystemError) {
-                    _ = try statusOfPath(existing)
-                    break
-                } catch {
-                    guard error.isMissing, let cut = existing.lastIndex(of: UInt8(ascii: "/")),
-                        cut > 0
-                    else { throw error }
-                    missing.append(Array(existing[(cut + 1)...]))
-                    existing = Array(existing[..<cut])
-                }
-            }
-            var directory = try Directory(path: existing)
-            for name in missing.reversed() {
-                try directory.makeDirectory(name, mode: 0o700)
-                directory = try directory.subdirectory(name)
-            }
+            try DirectoryPath.make(path, below: [])
             return path
         } catch {
             Log.warning("event=no-index path=\(path.quotedForLog) reason=\"\(error)\"")

@@ -79,7 +79,7 @@ final class UserProcess {
 
     private func start(_ settings: UserSettings) throws(SystemError) {
         let root = settings.mailLocation
-        try makeMaildir(root)
+        try makeMaildir(root, home: settings.home)
         let directory = try Directory(path: root)
         lock = try MaildirLock(directory)
         var prefix: [UInt8]?
@@ -105,17 +105,14 @@ final class UserProcess {
         self.store = store
     }
 
-    /// Makes the Maildir where it is missing: the first mail may be yet to come.
-    private func makeMaildir(_ path: [UInt8]) throws(SystemError) {
-        do throws(SystemError) {
-            _ = try statusOfPath(path)
-        } catch {
-            guard error.isMissing, let cut = path.lastIndex(of: UInt8(ascii: "/")) else {
-                throw error
-            }
-            let parent = cut == 0 ? [UInt8](arrayLiteral: UInt8(ascii: "/")) : Array(path[..<cut])
-            try Directory(path: parent).makeDirectory(Array(path[(cut + 1)...]), mode: 0o700)
-        }
+    /// Makes the Maildir where it is missing: the first mail may be yet to come. Directories between the
+    /// home and it are made too, as mail transfer agents do; a home is not, nor what is elsewhere: that
+    /// may be a disk that is not mounted.
+    private func makeMaildir(_ path: [UInt8], home: [UInt8]) throws(SystemError) {
+        let slash = UInt8(ascii: "/")
+        let parent = path.lastIndex(of: slash).map { Array(path[..<max($0, 1)]) } ?? []
+        let isAtHome = home.count > 1 && path.starts(with: home + [slash])
+        try DirectoryPath.make(path, below: isAtHome ? home : parent)
     }
 
     // MARK: Sessions

@@ -320,6 +320,51 @@ class MailLocation(TestCase):
         self.assertEqual(martlet.subjects(connection), ["In the spool"])
 
     @needs_root
+    def test_directories_between_the_home_and_the_maildir_are_made(self):
+        ann = self.user()
+        server = self.server("system", settings={"mail_location": "~/mail/of/%u"})
+        self.session(server, ann).select()
+        path = os.path.join(ann.home, "mail")
+        self.assertEqual((os.stat(path).st_uid, os.stat(path).st_mode & 0o777), (ann.uid, 0o700))
+        self.assertTrue(os.path.isdir(os.path.join(path, "of", ann.name, "cur")))
+
+    @needs_root
+    def test_directories_elsewhere_are_not_made(self):
+        ann = self.user()
+        spool = martlet.scratch("spool")
+        os.chown(spool, ann.uid, ann.gid)
+        server = self.server("system", settings={"mail_location": spool + "/not-mounted/%u"})
+        connection = self.connection(server)
+        result = connection.authenticate(ann.name, ann.password)
+        self.assertRegex(result.tagged, rb"NO \[UNAVAILABLE\]")
+        self.assertEqual(os.listdir(spool), [])
+        self.assertTrue(server.events(event="mailbox-unavailable"))
+
+    @needs_root
+    def test_a_maildir_from_courier(self):
+        """Its mailboxes keep their names when a later process serves it."""
+        ann = self.user()
+        ann.maildir.make("Sent")
+        ann.maildir.deliver()
+        for name, text in (("courierimapuiddb", "/1 1700000000 2\n"),
+                           ("courierimapsubscribed", "INBOX\nINBOX.Sent\n")):
+            path = os.path.join(ann.maildir.path, name)
+            with open(path, "w") as file:
+                file.write(text)
+            os.chown(path, ann.uid, ann.gid)
+        server = self.server("system", settings={"user_process_linger": "0"})
+        seen = []
+        for _ in range(2):
+            with server.login(ann) as connection:
+                connection.select()
+                connection.select("INBOX.Sent")
+                seen.append(repr(connection.ok("NAMESPACE")) + repr(connection.ok('LSUB "" "*"')))
+            server.wait_for_pids("martlet-user", 0)
+        self.assertIn('(("INBOX." "."))', seen[0])
+        self.assertEqual(seen[0].replace("t4", "t"), seen[1].replace("t4", "t"))
+        self.assertTrue(os.path.exists(os.path.join(ann.maildir.path, "dovecot-uidlist")))
+
+    @needs_root
     def test_separator_and_prefix(self):
         ann = self.user()
         ann.maildir.make("Lists.swift")
