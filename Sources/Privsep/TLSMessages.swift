@@ -36,7 +36,8 @@ package enum Confinement: Equatable, Sendable {
 /// What martletd, which it trusts, tells martlet-tls.
 ///
 /// In this order: `configure`, each `certificate`, the sockets, `loginChannel`, `start`. Later
-/// only `loginChannel` again (martlet-login was started anew) and `stopListening`.
+/// only `loginChannel` again (martlet-login was started anew), each `certificate` of a new set and
+/// `useCertificates`, and `stopListening`.
 package enum TLSRequest: ChannelMessage, Equatable {
     case configure(Confinement, logLevel: Log.Level)
     /// A chain and its key, both PEM. The first one serves clients that name no server.
@@ -49,13 +50,15 @@ package enum TLSRequest: ChannelMessage, Equatable {
     case start
     /// Take no new connections; the relays go on.
     case stopListening
+    /// New connections get the certificates that came since the last set; the others keep theirs.
+    case useCertificates
 
     package static let frameSizeMax = 2 * FieldLimits.pemBytesMax + 64
 
     package var descriptorCount: Int {
         switch self {
         case .listen, .loginChannel: 1
-        case .configure, .certificate, .start, .stopListening: 0
+        case .configure, .certificate, .start, .stopListening, .useCertificates: 0
         }
     }
 
@@ -75,6 +78,7 @@ package enum TLSRequest: ChannelMessage, Equatable {
         case .loginChannel: return FrameWriter(message: 4).bytes
         case .start: return FrameWriter(message: 5).bytes
         case .stopListening: return FrameWriter(message: 6).bytes
+        case .useCertificates: return FrameWriter(message: 7).bytes
         }
     }
 
@@ -95,6 +99,7 @@ package enum TLSRequest: ChannelMessage, Equatable {
         case 4: self = .loginChannel
         case 5: self = .start
         case 6: self = .stopListening
+        case 7: self = .useCertificates
         default: throw .unknownMessage(reader.message)
         }
         try reader.end()

@@ -6,7 +6,7 @@ import COpenSSL
 package final class CertificateSet {
     private let certificates: [Certificate]
 
-    /// - Parameter certificates: at least one. The set must live as long as any connection.
+    /// - Parameter certificates: at least one. Each connection keeps its set alive.
     package init(_ certificates: [Certificate]) {
         precondition(!certificates.isEmpty, "a server needs a certificate")
         self.certificates = certificates

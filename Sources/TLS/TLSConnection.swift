@@ -19,6 +19,8 @@ package enum TLSStep: Equatable, Sendable {
 @EventLoop
 package final class TLSConnection {
     private let ssl: OpaquePointer
+    /// Its contexts point back to it, and newer ones may have taken its place.
+    private let certificates: CertificateSet
     private let socket: OwnedDescriptor
     let watch: DescriptorWatch
     private var isClosed = false
@@ -31,6 +33,7 @@ package final class TLSConnection {
             unsafe SSL_set_fd(ssl, socket.raw) == 1
         else { throw SystemError("SSL_new", ENOMEM) }
         unsafe self.ssl = ssl
+        self.certificates = certificates
         unsafe SSL_set_accept_state(ssl)
         watch = try DescriptorWatch(socket.raw)
         self.socket = socket

@@ -15,6 +15,7 @@ final class TLSProcess {
     private var login: Channel<TLSDelivery, TLSUpgrade>?
     private let loginCame = Signal()
     private var confinement = Confinement.landlock
+    /// That belong to no set yet.
     private var certificates: [Certificate] = []
     private var set: CertificateSet?
     private var acceptors: [Acceptor] = []
@@ -41,6 +42,7 @@ final class TLSProcess {
                 Task { await self.takeUpgrades(from: channel) }
             case .start: try await start()
             case .stopListening: for acceptor in acceptors { acceptor.stop() }
+            case .useCertificates: useCertificates()
             }
         }
     }
@@ -54,20 +56,24 @@ final class TLSProcess {
     }
 
     private func start() async throws(SystemError) {
-        guard !certificates.isEmpty else {
+        useCertificates()
+        guard set != nil else {
             Log.error("event=no-certificate process=martlet-tls")
             exit(1)
         }
-        let set = CertificateSet(certificates)
-        self.set = set
         try Sandbox.confine(confinement)
-        for acceptor in acceptors { Task { await self.accept(from: acceptor, set) } }
+        for acceptor in acceptors { Task { await self.accept(from: acceptor) } }
         try? await control.send(.ready)
     }
 
-    private func accept(from acceptor: Acceptor, _ set: CertificateSet) async {
+    private func useCertificates() {
+        if !certificates.isEmpty { set = CertificateSet(certificates) }
+        certificates = []
+    }
+
+    private func accept(from acceptor: Acceptor) async {
         while var accepted = await acceptor.accept() {
-            guard let socket = accepted.takeSocket(),
+            guard let socket = accepted.takeSocket(), let set,
                 let tls = try? TLSConnection(socket, set)
             else { continue }
             var connection = accepted.connection

@@ -64,6 +64,8 @@ enum Main {
             while true {
                 switch await signals.next() {
                 case SIGPIPE: continue
+                // Whoever serves themselves ends with the terminal.
+                case SIGHUP where !plan.isPersonal: Task { await supervisor.renewCertificates() }
                 default:
                     Log.info("event=stopping")
                     await supervisor.stop()

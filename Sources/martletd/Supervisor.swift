@@ -20,7 +20,10 @@ final class Supervisor {
     private let executables: Executables
     private let listeners: Listeners
     private let users: UserProcesses
+    private var certificates: CertificateSource?
     private var pairs: [CertificatePair] = []
+    private var isRenewing = false
+    private var renewsAgain = false
     private var confinement = Confinement.landlock
     private var emptyDirectory: RuntimeDirectory?
 
@@ -74,9 +77,12 @@ final class Supervisor {
                 return "no empty directory to lock the children in: \(error)"
             }
         }
-        let identity: ChildIdentity =
-            plan.isRoot ? .user(uid: uid, gid: gid, groups: []) : .unchanged
-        let source = CertificateSource(plan: plan, executables: executables, identity: identity)
+        let source = CertificateSource(
+            plan: plan,
+            executables: executables,
+            identity: plan.isRoot ? .user(uid: uid, gid: gid, groups: []) : .unchanged
+        )
+        certificates = source
         let (pairs, errors) = await source.load()
         guard errors.isEmpty else {
             return errors.map { "\($0.setting): \($0.message)" }.joined(separator: "; ")
@@ -105,6 +111,36 @@ final class Supervisor {
         line += " imaps=\(Listeners.text(listeners.imaps))"
         if plan.isPersonal, let own { line += " user=\(own.name.text)" }
         return line
+    }
+
+    /// Reads the configured certificates again, for connections from now on. If anything is wrong
+    /// with one of them, all stay as they were: a client that is turned away is worse than an old date.
+    func renewCertificates() async {
+        renewsAgain = true
+        if isRenewing { return }
+        isRenewing = true
+        defer { isRenewing = false }
+        while renewsAgain, !isStopping {
+            renewsAgain = false
+            guard !plan.settings.tlsCertificates.isEmpty else {
+                Log.info("event=certificates-kept reason=\"none is configured\"")
+                continue
+            }
+            guard let (pairs, errors) = await certificates?.load() else { continue }
+            guard errors.isEmpty else {
+                for error in errors {
+                    let reason = Array("\(error.setting): \(error.message)".utf8).quotedForLog
+                    Log.error("event=certificates-kept reason=\(reason)")
+                }
+                continue
+            }
+            self.pairs = pairs
+            for role in tls {
+                for pair in pairs { role?.tell(.certificate(chain: pair.chain, key: pair.key)) }
+                role?.tell(.useCertificates)
+            }
+            Log.info("event=certificates-renewed count=\(pairs.count)")
+        }
     }
 
     // MARK: Keeping children

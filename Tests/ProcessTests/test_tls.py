@@ -3,6 +3,7 @@
 
 import os
 import re
+import signal
 import socket
 import ssl
 import unittest
@@ -223,3 +224,46 @@ class Certificates(TestCase):
         os.chmod(key, 0o600)
         server = self.server("system", settings={"tls_certificate": cert, "tls_key": key})
         self.assertEqual(self.names_of(server, "mail.example.org"), ["mail.example.org"])
+
+    def renew(self, server, event):
+        count = len(server.events(event=event))
+        server.process.send_signal(signal.SIGHUP)
+        martlet.wait_until(lambda: len(server.events(event=event)) > count, "event=" + event)
+
+    def test_renewed_while_clients_are_connected(self):
+        cert, key = martlet.certificate("old.example.org")
+        server = self.server("system", settings={"tls_certificate": cert, "tls_key": key})
+        ann = self.user()
+        session = self.session(server, ann, tls=True)
+        session.select()
+        # One that has said hello only to TCP gets the certificate of its day.
+        waiting = socket.create_connection(server.imaps, 20)
+        self.assertEqual(self.names_of(server, None), ["old.example.org"])
+
+        for old, new in zip((cert, key), martlet.certificate("new.example.org")):
+            os.rename(new, old)
+        self.renew(server, "certificates-renewed")
+        self.assertEqual(self.names_of(server, None), ["new.example.org"])
+        self.assertEqual(self.names_of(server, "old.example.org"), ["new.example.org"])
+        session.ok("NOOP")
+        with client_context().wrap_socket(waiting, server_hostname="old.example.org") as tls:
+            self.assertIn(b"Martlet", tls.recv(1_000))
+        upgraded = self.connection(server)
+        upgraded.ok("STARTTLS")
+        upgraded.start_tls(client_context())
+        upgraded.ok("NOOP")
+
+        # Half of a renewal: the certificate without its key. Nothing changes, and the log tells.
+        os.rename(martlet.certificate("half.example.org")[0], cert)
+        self.renew(server, "certificates-kept")
+        self.assertEqual(self.names_of(server, None), ["new.example.org"])
+        # A process that is started anew has the good ones, too.
+        for pid in server.pids("martlet-tls"):
+            os.kill(pid, signal.SIGKILL)
+        martlet.wait_until(lambda: self.names_now(server) == ["new.example.org"], "martlet-tls")
+
+    def names_now(self, server):
+        try:
+            return self.names_of(server, None)
+        except OSError:
+            return None
