@@ -375,6 +375,10 @@ extension Session {
             throw CommandFailure(error)
         }
         selected?.noteOwn(uids, in: upload.target)
+        // RFC 9051 §6.3.12
+        if case .append(let name) = upload.command.body {
+            appendNormalized(name, upload.target.path)
+        }
         let code = ResponseCode.appendUID(
             UIDValidity(upload.target.uidValidity),
             RangeBuilder(uids).ranges

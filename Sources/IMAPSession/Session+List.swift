@@ -140,7 +140,7 @@ extension Session {
 
     /// `* LIST` for a mailbox that exists, as SELECT answers it in rev2.       RFC 9051 §6.3.2
     ///
-    /// - Parameter supplied: the client's name for it: told as OLDNAME where it is not normalized.
+    /// - Parameter supplied: the client's name for it: told as OLDNAME where it is another.
     func appendListed(
         _ path: MailboxPath,
         supplied: MailboxName
@@ -150,22 +150,40 @@ extension Session {
         output.append("LIST", response, mode)
     }
 
-    /// The name that a client gave to a mailbox, where it is not the mailbox's name.
-    ///                                                                       RFC 9051 §6.3.9.7
+    /// The name that a client gave to a mailbox, where it is not the mailbox's name: not in Form C, or
+    /// INBOX in other letters.                                               RFC 9051 §6.3.9.7
     func oldName(_ supplied: MailboxName, _ path: MailboxPath) -> [UInt8]? {
-        let separator = store.naming.separator
-        guard var name = supplied.decoded(isUTF8: isUTF8, separator: separator) else { return nil }
-        if name.count > 1, name.last == separator { name.removeLast() }
-        let normalized = UTF8Text.normalized(name)
-        return normalized == name ? nil : name
+        var name = supplied.bytes
+        if name.count > 1, name.last == store.naming.separator { name.removeLast() }
+        return name == store.naming.name(of: path) ? nil : name
     }
 
-    /// In rev2: tells which mailbox was made, renamed to or deleted where its name is another than the
-    /// client's.
+    /// In rev2: tells which mailbox was made, deleted or written to where its name is another than
+    /// the client's.
     func appendNormalized(_ supplied: MailboxName, _ path: MailboxPath, isGone: Bool = false) {
         guard revision == .rev2, let oldName = oldName(supplied, path) else { return }
+        appendOldName(oldName, path, isGone ? [.nonExistent] : [])
+    }
+
+    /// In rev2: tells what a mailbox was renamed to where one of the names is another than the
+    /// client's.                                                             RFC 9051 §6.3.6
+    func appendRenamed(
+        _ old: (name: MailboxName, path: MailboxPath),
+        _ new: (name: MailboxName, path: MailboxPath)
+    ) {
+        guard revision == .rev2,
+            oldName(old.name, old.path) != nil || oldName(new.name, new.path) != nil
+        else { return }
+        appendOldName(old.name.bytes, new.path, [])
+    }
+
+    private func appendOldName(
+        _ oldName: [UInt8],
+        _ path: MailboxPath,
+        _ attributes: [ListAttribute]
+    ) {
         var response = ListResponse(
-            attributes: isGone ? [.nonExistent] : [],
+            attributes: attributes,
             separator: store.naming.separator,
             name: store.naming.name(of: path)
         )

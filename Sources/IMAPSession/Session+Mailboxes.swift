@@ -230,7 +230,7 @@ extension Session {
             throw CommandFailure(error)
         }
         leaveIfGone { $0 == oldPath || $0.isBelow(oldPath) }
-        appendNormalized(new, newPath)
+        appendRenamed((old, oldPath), (new, newPath))
         return Completion("Renamed")
     }
 
