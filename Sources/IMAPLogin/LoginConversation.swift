@@ -197,6 +197,7 @@ package final class LoginConversation {
         let count = reader.isEmpty ? try stream.read(into: &early, max: 1) : 1
         guard count == 0 else {
             Log.warning("event=starttls-injection \(connection.logFields)")
+            try await send("* BYE Nothing may follow STARTTLS before TLS is on.\r\n")
             return .closed
         }
         try await reply(tag, "OK Begin TLS.")

@@ -286,7 +286,7 @@ struct LoginConversationTests {
     }
 
     @Test(
-        "bytes behind STARTTLS close the connection, without OK",
+        "bytes behind STARTTLS close the connection with BYE, without OK",
         arguments: [
             ["a STARTTLS\r\nb NOOP\r\n"], ["a STARTTLS\r\nx"], ["a STARTTLS\r\n\n"],
         ]
@@ -294,6 +294,7 @@ struct LoginConversationTests {
     func injection(_ pieces: [String]) async throws {
         let outcome = try await converse(pieces, security: .plain)
         #expect(!outcome.output.contains("a OK"))
+        #expect(outcome.output.contains("\r\n* BYE Nothing may follow STARTTLS"))
         #expect(outcome.end == .closed)
     }
 
