@@ -379,13 +379,12 @@ extension Session {
         if case .append(let name) = upload.command.body {
             appendNormalized(name, upload.target.path)
         }
-        let code = ResponseCode.appendUID(
-            UIDValidity(upload.target.uidValidity),
-            RangeBuilder(uids).ranges
-        )
+        let code: ResponseCode? =
+            maySelect(upload.target)
+            ? .appendUID(UIDValidity(upload.target.uidValidity), RangeBuilder(uids).ranges) : nil
         guard let replaced = upload.replaced else { return Completion("Appended", code) }
         if !isInPlace { try await remove(replaced, for: uids, in: upload.target) }
-        output.append(untagged: .ok, code, "Replacement is ready")
+        if let code { output.append(untagged: .ok, code, "Replacement is ready") }
         // RFC 8508 §3.2: EXISTS of the new message, then EXPUNGE of the old one.
         try await tellChanges(allowsExpunge: false, withUID: isUIDCommand || notifier != nil)
         return Completion("Replaced")

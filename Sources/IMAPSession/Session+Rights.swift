@@ -30,6 +30,10 @@ extension Session {
         }
     }
 
+    /// Who may add to a mailbox but not select it learns no UIDs: neither APPENDUID nor COPYUID.
+    ///                                                                       RFC 4315 §3
+    func maySelect(_ mailbox: Mailbox) -> Bool { mailbox.rights.contains(.read) }
+
     /// STORE fails only where not one of its flags may be changed.            RFC 4314 §4
     func needRight(
         toStore command: StoreCommand,

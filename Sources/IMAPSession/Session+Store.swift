@@ -184,14 +184,16 @@ extension Session {
         } catch {
             throw CommandFailure(error)
         }
-        let code = ResponseCode.copyUID(
-            UIDValidity(target.uidValidity),
-            from: RangeBuilder(uids).ranges,
-            to: RangeBuilder(copies).ranges
-        )
+        let code: ResponseCode? =
+            maySelect(target)
+            ? .copyUID(
+                UIDValidity(target.uidValidity),
+                from: RangeBuilder(uids).ranges,
+                to: RangeBuilder(copies).ranges
+            ) : nil
         view.noteOwn(copies, in: target)
         guard isMove else { return Completion("Copied", code) }
-        output.append(untagged: .ok, code, "Moved")
+        if let code { output.append(untagged: .ok, code, "Moved") }
         try await remove(uids, view, onlyDeleted: false)
         return Completion("Moved")
     }
