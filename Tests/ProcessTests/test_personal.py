@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: ISC
 """martletd --personal: one Maildir, without root or with it."""
 
+import errno
 import os
+import sys
 
 import martlet
 from martlet import Maildir, TestCase, needs_root, status
@@ -109,6 +111,21 @@ class Personal(TestCase):
         self.session(second).select()
 
 
+# Runs a command under a seccomp filter that answers ENOSYS to the three calls of Landlock.
+WITHOUT_LANDLOCK = """
+import ctypes, os, struct, sys
+code = [(0x20, 0, 0, 0)] + [
+    each for number in (444, 445, 446) for each in ((0x15, 0, 1, number), (0x06, 0, 0, 0x50026))
+] + [(0x06, 0, 0, 0x7FFF0000)]
+filter = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
+program = struct.pack("HL", len(code), ctypes.addressof(filter))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+if prctl(38, 1, 0, 0, 0) or prctl(22, 2, program, 0, 0):
+    sys.exit("no filter")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 @martlet.unittest.skipUnless(martlet.IS_ROOT, "needs root")
 class AsAnOrdinaryUser(TestCase):
     def setUp(self):
@@ -154,6 +171,24 @@ class AsAnOrdinaryUser(TestCase):
             for pid in server.pids(role):
                 fields = status(pid)
                 self.assertEqual((role, fields["NoNewPrivs"], fields["Seccomp"]), (role, "1", "2"))
+
+    def test_without_landlock(self):
+        """As on a kernel that has none: it is said in the log, and seccomp stands alone."""
+        server = martlet.Server(as_user=self.owner, start=False)
+        place = server.command.index("--") + 1
+        server.command[place:place] = [sys.executable, "-c", WITHOUT_LANDLOCK]
+        self.addCleanup(server.stop)
+        server.start()
+        for tls in (False, True):
+            connection = self.session(server, tls=tls)
+            connection.select()
+            self.assertEqual(connection.append("INBOX", martlet.message()).status, b"OK")
+        # martlet-tls, martlet-login and martlet-user.
+        self.assertEqual(
+            [e["errno"] for e in server.events(event="no-landlock")], [str(errno.ENOSYS)] * 3)
+        for role in ("martlet-tls", "martlet-login", "martlet-user"):
+            for pid in server.pids(role):
+                self.assertEqual(status(pid)["Seccomp"], "2")
 
     def test_nothing_is_left_behind_in_tmp(self):
         before = {name for name in os.listdir("/tmp") if name.startswith("martlet.")}
