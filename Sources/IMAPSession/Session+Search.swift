@@ -1,5 +1,6 @@
 import Bytes
 import IMAPWire
+import InternetMessage
 import Maildir
 import MailStore
 import Posix
@@ -9,9 +10,10 @@ import Posix
 extension Session {
     func search(_ command: SearchCommand, tag: [UInt8]) async throws(CommandFailure) -> Completion {
         try checkUpdate(command.returns, tag)
-        // RFC 6855 §3.
-        if acceptsUTF8, command.charset != nil {
-            throw .bad("No CHARSET after UTF8=ACCEPT: all is UTF-8")
+        // RFC 9755 §3 has a charset refused "due to the conflicting charset labels". UTF-8 conflicts with
+        // nothing, and Thunderbird goes on sending it.
+        if acceptsUTF8, let charset = command.charset, Charset(charset) != .utf8 {
+            throw .bad("After UTF8=ACCEPT all is UTF-8")
         }
         let view = try await settledView()
         let found = try await find(command.key, command.charset, command.returns, view)
