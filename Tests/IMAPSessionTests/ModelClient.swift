@@ -4,9 +4,9 @@ import Posix
 
 @testable import IMAPSession
 
-/// A client that believes what it is told: it keeps a view of one mailbox from untagged responses
-/// alone, over several connections where it knows how to come back, and notes whatever a server must
-/// not say.
+/// A client that believes what it is told: it keeps a view of the mailbox that it has selected from
+/// untagged responses alone, over several connections where it knows how to come back, and notes
+/// whatever a server must not say.
 @EventLoop
 final class ModelClient {
     /// What it enables.
@@ -16,9 +16,16 @@ final class ModelClient {
         static let condStore = Modes(rawValue: 2)
         static let quickResync = Modes(rawValue: 4)
         static let uidOnly = Modes(rawValue: 8)
+        /// NOTIFY for both mailboxes, with SELECTED; with SELECTED-DELAYED.       RFC 5465 §6.1
+        static let notify = Modes(rawValue: 16)
+        static let notifyDelayed = Modes(rawValue: 32)
 
         var hasModseqs: Bool { !isDisjoint(with: [.condStore, .quickResync]) }
         var hasVanished: Bool { !isDisjoint(with: [.quickResync, .uidOnly]) }
+
+        var hasNotify: Bool { !isDisjoint(with: [.notify, .notifyDelayed]) }
+        /// Where a sequence number may be another message's before the server reads it.
+        var namesByUID: Bool { !isDisjoint(with: [.uidOnly, .notify]) }
 
         var capabilities: [String] {
             var names: [String] = []
@@ -40,6 +47,9 @@ final class ModelClient {
         /// Whether MODSEQ came without flags: these are older.
         var isStale = false
         var isRecent = false
+        /// As told at a halt: they never change.
+        var subject: String?
+        var size: Int?
     }
 
     enum Kind {
@@ -66,30 +76,48 @@ final class ModelClient {
 
     let name: String
     let modes: Modes
-    private(set) var stream = MemoryStream()
-    private(set) var session: Session?
-    private var running: Task<Void, Never>?
-    private(set) var messages: [Message] = []
-    private(set) var violations: [String] = []
-    private(set) var believedModseq: UInt64 = 0
-    private var uidValidity = ""
-    /// Kept from the connection before; nil when it is taken over.
-    private var cache: Cache?
-    private var earlier: Set<UInt32> = []
-    private var fetchedInSelect: [(number: Int, line: ResponseLine)] = []
-    private var existsInSelect = 0
-    private var idCount = 0
-    private var tagCount = 0
-    private var tag = ""
-    private(set) var kind: Kind?
-    private var command = ""
-    private(set) var lastTagged = ""
-    private var silent: Silent?
-    private var fetchedMeanwhile: Set<Int> = []
+    var stream = MemoryStream()
+    var session: Session?
+    var running: Task<Void, Never>?
+    var messages: [Message] = []
+    var violations: [String] = []
+    var believedModseq: UInt64 = 0
+    var uidValidity = ""
+    /// Selected, or to be selected next.
+    var mailbox = "INBOX"
+    /// Kept from the selection before, by mailbox; none when it is taken over.
+    var caches: [String: Cache] = [:]
+    /// Until the mailbox of before is CLOSED, what comes is still about that.
+    var isLeaving = false
+    /// What `$` stands for, by `Message.id`; nil where the client cannot know.
+    var saved: Set<Int>? = []
+    /// The search that runs, and the answer of the last one.
+    var search: Search?
+    var answer: SearchAnswer?
+    var contexts: [Context] = []
+    /// The tag that CANCELUPDATE names.
+    var cancelling: String?
+    /// What the last STATUS of a mailbox said, until that is selected.
+    var statuses: [String: Status] = [:]
+    /// What vanished, with the HIGHESTMODSEQ that the client believed before.
+    var vanishedSince: [UInt32: UInt64] = [:]
+    var earlier: Set<UInt32> = []
+    var fetchedInSelect: [(number: Int, line: ResponseLine)] = []
+    var existsInSelect = 0
+    var idCount = 0
+    var tagCount = 0
+    var tag = ""
+    var kind: Kind?
+    var command = ""
+    var lastTagged = ""
+    var silent: Silent?
+    var fetchedMeanwhile: Set<Int> = []
+    /// Of the command, with flags or without.
+    var fetched: Set<Int> = []
     /// Of FETCH responses since the last tagged one, and the code that counts more.
-    private var seenModseq: UInt64 = 0
-    private var toldModseq: UInt64?
-    private var history: [String] = []
+    var seenModseq: UInt64 = 0
+    var toldModseq: UInt64?
+    var history: [String] = []
 
     init(_ name: String, _ modes: Modes) {
         self.name = name
@@ -100,6 +128,10 @@ final class ModelClient {
     var isConnected: Bool { running != nil }
     var isSelected: Bool { session?.selected != nil }
     var uids: [UInt32] { messages.compactMap(\.uid) }
+    var cache: Cache? {
+        get { caches[mailbox] }
+        set { caches[mailbox] = newValue }
+    }
 
     // MARK: Connections
 
@@ -118,7 +150,9 @@ final class ModelClient {
             )
             await finish()
         }
+        statuses = [:]
         await select(random.next())
+        await notify(random.next())
     }
 
     /// The connection is cut. What the client has been told up to the last tagged answer, it keeps.
@@ -126,10 +160,12 @@ final class ModelClient {
         guard let running else { return }
         readAll()
         note("\(name): disconnected")
-        keep()
+        unselected()
         kind = nil
         silent = nil
-        messages = []
+        search = nil
+        cancelling = nil
+        isLeaving = false
         seenModseq = 0
         toldModseq = nil
         stream.end()
@@ -138,7 +174,7 @@ final class ModelClient {
         session = nil
     }
 
-    private func keep() {
+    func keep() {
         guard modes.hasModseqs, cache == nil, !messages.isEmpty else { return }
         let known = messages.prefix { $0.uid != nil }
         // A message between others that it has not asked for yet: what is behind is asked for again.
@@ -153,30 +189,44 @@ final class ModelClient {
     func unselected() {
         keep()
         messages = []
+        saved = []
+        contexts = []
+        vanishedSince = [:]
     }
 
-    func select(_ seed: UInt64) async {
+    /// Selects the mailbox of before, or another.
+    func select(_ seed: UInt64, _ name: String? = nil) async {
         var random = SeededGenerator(state: seed)
+        readAll()
+        isLeaving = isSelected
+        unselected()
+        let isChanged = name != nil && name != mailbox
+        if let name, isChanged {
+            // What happened in it that the client had not been told is not told as STATUS.
+            statuses = [:]
+            mailbox = name
+        }
         earlier = []
         fetchedInSelect = []
         existsInSelect = 0
         if modes.contains(.quickResync), let cache, !cache.messages.isEmpty {
-            send("SELECT INBOX (QRESYNC (\(resync(cache, &random))))", .select)
+            send("SELECT \(mailbox) (QRESYNC (\(resync(cache, &random))))", .select)
             await finish()
             self.cache = nil
         } else if modes.contains(.condStore) || modes.contains(.quickResync) {
-            send("SELECT INBOX (CONDSTORE)", .select)
+            send("SELECT \(mailbox) (CONDSTORE)", .select)
             await finish()
             if let cache { await catchUp(cache) }
             cache = nil
         } else {
-            send("SELECT INBOX", .select)
+            send("SELECT \(mailbox)", .select)
             await finish()
         }
         await learn()
+        if isConnected, isChanged, Bool.random(using: &random) { await notify(random.next()) }
     }
 
-    private func resync(_ cache: Cache, _ random: inout SeededGenerator) -> String {
+    func resync(_ cache: Cache, _ random: inout SeededGenerator) -> String {
         var text = "\(cache.uidValidity) \(cache.highestModseq)"
         let uids = cache.messages.compactMap(\.uid)
         switch Int.random(in: 0..<4, using: &random) {
@@ -197,7 +247,7 @@ final class ModelClient {
     }
 
     /// What SELECT (QRESYNC) told, put together.
-    private func takeResync(_ cache: Cache) {
+    func takeResync(_ cache: Cache) {
         let kept = cache.messages.filter { !earlier.contains($0.uid ?? 0) }
         guard kept.count <= existsInSelect else {
             return violation(
@@ -211,9 +261,9 @@ final class ModelClient {
     }
 
     /// The way of a client that knows CONDSTORE alone.
-    private func catchUp(_ cache: Cache) async {
+    func catchUp(_ cache: Cache) async {
         if messages.isEmpty { return }
-        if modes.contains(.uidOnly) {
+        if modes.namesByUID {
             send("UID FETCH 1:* (UID)", .free)
         } else {
             send("FETCH 1:* (UID)", .fixed)
@@ -233,8 +283,14 @@ final class ModelClient {
     }
 
     /// Asks for what it does not know.
-    private func learn() async {
+    func learn() async {
         guard isSelected else { return }
+        if modes.namesByUID, !modes.contains(.uidOnly) {
+            if messages.contains(where: { $0.flags == nil }) {
+                send("UID FETCH 1:* (UID FLAGS)", .free)
+            }
+            return await finish()
+        }
         var numbers: [String] = []
         for (index, message) in messages.enumerated() where message.flags == nil {
             if !modes.contains(.uidOnly) {
@@ -265,10 +321,9 @@ final class ModelClient {
         command = text
         self.silent = silent
         fetchedMeanwhile = []
-        if kind == .select {
-            keep()
-            messages = []
-        }
+        fetched = []
+        answer = nil
+        if kind == .select { unselected() }
         note("\(name)> \(tag) \(text)")
         stream.send(Array("\(tag) \(text)\r\n".utf8))
     }
@@ -304,242 +359,14 @@ final class ModelClient {
         }
     }
 
-    private func note(_ line: String) {
+    func note(_ line: String) {
         history.append(line)
         if history.count > 400 { history.removeFirst(200) }
     }
 
     var recentHistory: String { history.suffix(80).joined(separator: "\n") }
 
-    private func violation(_ text: String) {
+    func violation(_ text: String) {
         violations.append("\(name): \(text), during \(kind == nil ? "nothing" : command)")
-    }
-
-    // MARK: Responses
-
-    private func take(_ line: ResponseLine) {
-        let text = String(decoding: line.texts[0], as: UTF8.self)
-        let words = text.split(separator: " ", maxSplits: 3).map(String.init)
-        if words[0] == "+" { return }
-        takeCode(text)
-        if words[0] == tag, kind != nil { return tagged(text) }
-        guard words[0] == "*", words.count > 1 else { return violation("unknown: \(text)") }
-        if kind == nil { violation("without a command: \(text)") }
-        switch words[1] {
-        case "VANISHED": return vanished(text)
-        default: break
-        }
-        guard let number = Int(words[1]), words.count > 2 else { return }
-        switch words[2] {
-        case "EXISTS": exists(number)
-        case "EXPUNGE": expunge(number)
-        case "FETCH":
-            if modes.contains(.uidOnly) { violation("FETCH in UIDONLY: \(text)") }
-            if kind == .select {
-                fetchedInSelect.append((number, line))
-            } else {
-                fetch(number, line)
-            }
-        case "UIDFETCH":
-            if !modes.contains(.uidOnly) { violation("UIDFETCH without UIDONLY: \(text)") }
-            uidFetch(UInt32(number), line)
-        case "RECENT": if modes.contains(.rev2) { violation("RECENT in rev2") }
-        default: break
-        }
-    }
-
-    private func takeCode(_ text: String) {
-        if let match = text.firstMatch(of: #/^\S+ OK \[HIGHESTMODSEQ ([0-9]+)\]/#) {
-            let value = UInt64(match.1) ?? 0
-            if !modes.hasModseqs, kind != .select { violation("HIGHESTMODSEQ, not asked for") }
-            if kind == .select, let cache, value < cache.highestModseq {
-                violation("HIGHESTMODSEQ \(value) went back from \(cache.highestModseq)")
-            }
-            toldModseq = value
-        } else if let match = text.firstMatch(of: #/^\S+ OK \[UIDVALIDITY ([0-9]+)\]/#) {
-            uidValidity = String(match.1)
-        } else if text.contains("[NOMODSEQ]") {
-            violation("NOMODSEQ")
-        }
-    }
-
-    private func newMessage(_ uid: UInt32? = nil) -> Message {
-        idCount += 1
-        return Message(id: idCount, uid: uid)
-    }
-
-    private func exists(_ number: Int) {
-        if kind == .select { existsInSelect = number }
-        if number < messages.count { violation("EXISTS shrinks to \(number)") }
-        while messages.count < number { messages.append(newMessage()) }
-    }
-
-    private func expunge(_ number: Int) {
-        if modes.hasVanished { violation("EXPUNGE after QRESYNC or UIDONLY") }
-        if kind == .fixed { violation("EXPUNGE while numbers are in use") }
-        guard number >= 1, number <= messages.count else {
-            return violation("EXPUNGE \(number) of \(messages.count)")
-        }
-        messages.remove(at: number - 1)
-    }
-
-    private func vanished(_ text: String) {
-        let isEarlier = text.hasPrefix("* VANISHED (EARLIER) ")
-        let set = text.split(separator: " ").last ?? ""
-        for range in set.split(separator: ",") {
-            let ends = range.split(separator: ":").compactMap { UInt32($0) }
-            guard let first = ends.first, let last = ends.last, first > 0, first <= last else {
-                return violation("odd set: \(text)")
-            }
-            if isEarlier {
-                guard last - first < 1_000_000 else { return violation("too much: \(text)") }
-                earlier.formUnion(first...last)
-                continue
-            }
-            if !modes.hasVanished { violation("VANISHED, not asked for") }
-            if kind == .fixed { violation("VANISHED while numbers are in use") }
-            for uid in first...last {
-                guard let index = index(of: uid) else {
-                    violation("VANISHED \(uid), which it was not told of: \(messages.map(\.uid))")
-                    continue
-                }
-                messages.remove(at: index)
-            }
-        }
-        if isEarlier, kind != .select {
-            let visible = messages.compactMap(\.uid).filter { earlier.contains($0) }
-            if !visible.isEmpty { violation("EARLIER of what it numbers: \(visible)") }
-            earlier = []
-        }
-    }
-
-    /// Where a UID is; a message whose UID was not known yet may be it.
-    private func index(of uid: UInt32) -> Int? {
-        if let index = messages.firstIndex(where: { $0.uid == uid }) { return index }
-        var low: UInt32 = 0
-        for index in messages.indices {
-            if let known = messages[index].uid {
-                low = known
-                continue
-            }
-            let next = messages[index...].first { $0.uid != nil }?.uid ?? .max
-            if modes.contains(.uidOnly) || low < uid && uid < next { return index }
-        }
-        return nil
-    }
-
-    private func uidFetch(_ uid: UInt32, _ line: ResponseLine) {
-        if let index = messages.firstIndex(where: { $0.uid == uid }) {
-            return fetch(index + 1, line)
-        }
-        if kind == .select {
-            // Told before the messages are put together.
-            return fetchedInSelect.append((Int(uid), line))
-        }
-        guard let index = messages.firstIndex(where: { $0.uid == nil }) else {
-            return violation("UIDFETCH of \(uid), which it was not told of")
-        }
-        // Without sequence numbers the order is that of the UIDs.
-        messages[index].uid = uid
-        let message = messages.remove(at: index)
-        let place = messages.firstIndex { $0.uid == nil || $0.uid ?? 0 > uid } ?? messages.count
-        messages.insert(message, at: place)
-        fetch(place + 1, line)
-    }
-
-    private func fetch(_ number: Int, _ line: ResponseLine) {
-        guard number >= 1, number <= messages.count else {
-            return violation("FETCH \(number) of \(messages.count)")
-        }
-        let text = String(decoding: line.texts.joined(), as: UTF8.self)
-        let index = number - 1
-        if let match = text.firstMatch(of: #/[( ]UID ([0-9]+)/#), let uid = UInt32(match.1) {
-            if let known = messages[index].uid, known != uid {
-                violation("message \(number) was UID \(known), is \(uid)")
-            }
-            messages[index].uid = uid
-        }
-        var modseq: UInt64?
-        if let match = text.firstMatch(of: #/MODSEQ \(([0-9]+)\)/#) { modseq = UInt64(match.1) }
-        let oldModseq = messages[index].modseq
-        if let modseq {
-            if !modes.hasModseqs { violation("MODSEQ, not asked for: \(text)") }
-            if modseq == 0 || modseq < oldModseq ?? 0 {
-                violation("MODSEQ went back from \(oldModseq ?? 0): \(text)")
-            }
-            seenModseq = max(seenModseq, modseq)
-            messages[index].modseq = modseq
-            if modseq != oldModseq { messages[index].isStale = true }
-        }
-        guard let match = text.firstMatch(of: #/FLAGS \(([^)]*)\)/#) else { return }
-        if modes.hasModseqs, modseq == nil { violation("FLAGS without MODSEQ: \(text)") }
-        var flags = Set(match.1.split(separator: " ").map(String.init))
-        messages[index].isRecent = flags.remove("\\Recent") != nil
-        if modes.contains(.rev2), messages[index].isRecent { violation("\\Recent in rev2") }
-        // A message that is gone, and told as such later, has the flags that it went with.
-        if let modseq, modseq == oldModseq, !messages[index].isStale,
-            let old = messages[index].flags, old != flags,
-            flags != ["\\Deleted"]
-        {
-            violation("other flags with the same MODSEQ, were \(old): \(text)")
-        }
-        messages[index].flags = flags
-        messages[index].isStale = false
-        fetchedMeanwhile.insert(messages[index].id)
-    }
-
-    private func tagged(_ text: String) {
-        lastTagged = text
-        let isOK = text.hasPrefix("\(tag) OK")
-        if text.hasPrefix("\(tag) BAD") { violation("BAD: \(text)") }
-        if text.hasPrefix("\(tag) NO"), !text.contains("EXPUNGEISSUED"),
-            !text.contains("[MODIFIED ")
-        {
-            violation(text)
-        }
-        if kind == .select, isOK {
-            if let cache, modes.contains(.quickResync), command.contains("QRESYNC") {
-                if modes.contains(.uidOnly) { takeUIDOnly(cache) } else { takeResync(cache) }
-            }
-        }
-        if let silent {
-            let ids = Set(silent.ids)
-            for index in messages.indices where ids.contains(messages[index].id) {
-                let isKnown = isOK && !text.contains("[MODIFIED ")
-                if fetchedMeanwhile.contains(messages[index].id) {
-                    // Told with its flags: of before or after the change, and with its MODSEQ. A later
-                    // MODSEQ without flags is that of the change.
-                    if !modes.hasModseqs {
-                        messages[index].flags = nil
-                    } else if messages[index].isStale {
-                        messages[index].flags =
-                            isKnown ? messages[index].flags.map(silent.change) : nil
-                        messages[index].isStale = false
-                    }
-                } else {
-                    messages[index].flags =
-                        isKnown ? messages[index].flags.map(silent.change) : nil
-                    messages[index].isStale = false
-                }
-            }
-        }
-        // RFC 7162 §6
-        if let toldModseq {
-            believedModseq = toldModseq
-        } else {
-            believedModseq = max(believedModseq, seenModseq)
-        }
-        toldModseq = nil
-        seenModseq = 0
-        silent = nil
-        kind = nil
-    }
-
-    private func takeUIDOnly(_ cache: Cache) {
-        let lines = fetchedInSelect
-        fetchedInSelect = []
-        takeResync(cache)
-        kind = .free
-        for (uid, line) in lines { uidFetch(UInt32(uid), line) }
     }
 }
