@@ -9,7 +9,7 @@ extension ModelClient {
         if words[0] == "+" { return }
         if isLeaving {
             if text.hasPrefix("* OK [CLOSED]") { isLeaving = false }
-            if words[0] == "*" { return }
+            if words[0] == "*", words[1] != "STATUS" { return }
             isLeaving = false
         }
         takeCode(text)
@@ -104,7 +104,7 @@ extension ModelClient {
                     continue
                 }
                 vanishedSince[uid] = believedModseq
-                if messages[index].uid == nil { contexts.removeAll { !$0.isUID } }
+                if messages[index].uid == nil { loseNumberedContexts() }
                 messages[index].uid = uid
                 remove(index)
             }

@@ -21,9 +21,13 @@ extension ModelClient {
         let key: ModelKey
         /// UIDs, or `Message.id` where it tells sequence numbers.
         var members: Set<Int>
+        /// Sequence numbers were vanished whose UIDs the client did not know.
+        var isLost = false
 
         func name(of message: Message) -> Int? { isUID ? message.uid.map(Int.init) : message.id }
-        func holds(_ message: Message) -> Bool { name(of: message).map(members.contains) ?? false }
+        func holds(_ message: Message) -> Bool {
+            !isLost && name(of: message).map(members.contains) ?? false
+        }
     }
 
     /// - Parameter before: what stands before the key: the SORT program and charset.
@@ -80,6 +84,7 @@ extension ModelClient {
         guard let place = contexts.firstIndex(where: { $0.tag == told.tag }) else {
             return violation("an update of \(told.tag ?? "nothing")")
         }
+        guard !contexts[place].isLost else { return }
         for update in told.updates {
             for number in update.numbers {
                 guard let name = told.isUID ? Int(number) : name(number, false) else { continue }
@@ -92,6 +97,10 @@ extension ModelClient {
                 }
             }
         }
+    }
+
+    func loseNumberedContexts() {
+        for place in contexts.indices where !contexts[place].isUID { contexts[place].isLost = true }
     }
 
     func searchEnded(_ search: Search, _ isOK: Bool) {

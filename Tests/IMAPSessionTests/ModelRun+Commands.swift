@@ -19,7 +19,8 @@ extension ModelRun {
         case 7: client.send("UID EXPUNGE \(uid):*", .free)
         case 8: client.send("UID COPY \(uid) \(target)", .free)
         case 9: client.send("CLOSE", .select)
-        case 12: client.send("UID REPLACE \(uid) \(target) (\\Draft) \(newMessage())", .free)
+        case 12 where !uids.isEmpty:
+            client.send("UID REPLACE \(uid) \(target) (\\Draft) \(newMessage())", .free)
         case 13, 14: search(client)
         case 15: savedCommand(client, target)
         case 16:

@@ -49,7 +49,7 @@ extension ModelRun {
     // MARK: Results that are kept
 
     private func probeContexts(_ client: ModelClient) async {
-        for context in client.contexts {
+        for context in client.contexts where !context.isLost {
             let expected = client.messages.enumerated().filter { index, message in
                 context.key.matches(message, index + 1)
             }
