@@ -209,8 +209,10 @@ extension ModelClient {
         lastTagged = text
         let isOK = text.hasPrefix("\(tag) OK")
         if text.hasPrefix("\(tag) BAD") { violation("BAD: \(text)") }
+        // With NOTIFY an expunge may have been told after the client named the message.
+        let isToldGone = modes.contains(.notify) && text.contains("[NONEXISTENT]")
         if text.hasPrefix("\(tag) NO"), !text.contains("EXPUNGEISSUED"),
-            !text.contains("[MODIFIED ")
+            !text.contains("[MODIFIED "), !isToldGone
         {
             violation(text)
         }
