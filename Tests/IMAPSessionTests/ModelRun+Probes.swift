@@ -72,6 +72,10 @@ extension ModelRun {
         client.send("UID FETCH $ (UID)", .free)
         await client.finish()
         expect(client, client.fetched, Set(left.map(\.id)), "UID FETCH $")
+        guard !client.modes.namesByUID else { return }
+        client.send("FETCH $ (UID)", .fixed)
+        await client.finish()
+        expect(client, client.fetched, Set(left.map(\.id)), "FETCH $")
     }
 
     // MARK: SEARCH and SORT
