@@ -146,7 +146,8 @@ package final class MessageReader: @unchecked Sendable {
     ) throws(SystemError) {
         if room.count < wanted {
             let more = max(wanted, 64 << 10) - room.count
-            room.append(contentsOf: repeatElement(0, count: more))
+            // An array, not `repeatElement`: that goes byte by byte in a debug build.
+            room.append(contentsOf: [UInt8](repeating: 0, count: more))
         }
         let got = try file.read(
             at: count,
