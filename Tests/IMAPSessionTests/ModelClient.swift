@@ -328,6 +328,12 @@ final class ModelClient {
         stream.send(Array("\(tag) \(text)\r\n".utf8))
     }
 
+    func close() {
+        send("CLOSE", .select)
+        // What NOTIFY tells before the server has read it.
+        isLeaving = modes.hasNotify
+    }
+
     func done() {
         note("\(name)> DONE")
         stream.send(Array("DONE\r\n".utf8))

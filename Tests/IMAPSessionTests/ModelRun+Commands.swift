@@ -18,7 +18,7 @@ extension ModelRun {
         case 6: client.send("UID MOVE \(uid) \(target)", .free)
         case 7: client.send("UID EXPUNGE \(uid):*", .free)
         case 8: client.send("UID COPY \(uid) \(target)", .free)
-        case 9: client.send("CLOSE", .select)
+        case 9: client.close()
         case 12 where !uids.isEmpty:
             client.send("UID REPLACE \(uid) \(target) (\\Draft) \(newMessage())", .free)
         case 13, 14: search(client)
