@@ -104,7 +104,7 @@ extension ModelClient {
                     continue
                 }
                 vanishedSince[uid] = believedModseq
-                if messages[index].uid == nil { loseNumberedContexts() }
+                if messages[index].uid == nil { loseNumbered() }
                 messages[index].uid = uid
                 remove(index)
             }

@@ -99,7 +99,9 @@ extension ModelClient {
         }
     }
 
-    func loseNumberedContexts() {
+    /// Which of the messages it was whose UIDs it does not know, the client can only guess.
+    func loseNumbered() {
+        saved = nil
         for place in contexts.indices where !contexts[place].isUID { contexts[place].isLost = true }
     }
 
