@@ -126,7 +126,7 @@ extension ModelRun {
             )
         default:
             let range = uid...(uid + UInt32.random(in: 0...3, using: &random))
-            let ids = client.messages.filter { range.contains($0.uid ?? 0) }.map(\.id)
+            let ids = Self.ids(client, range)
             let set = "\(range.lowerBound):\(range.upperBound) (UNCHANGEDSINCE \(modseq))"
             store(client, "UID STORE \(set)", ids, .free)
         }
@@ -134,10 +134,16 @@ extension ModelRun {
 
     func storing(_ client: ModelClient, _ uid: UInt32) {
         let range = uid...(uid + 2)
-        let ids = client.messages.filter { range.contains($0.uid ?? 0) }.map(\.id)
         // A message that it has not asked for yet may be meant too.
         let isKnown = client.messages.allSatisfy { $0.uid != nil }
-        store(client, "UID STORE \(uid):\(uid + 2)", isKnown ? ids : nil, .free)
+        let ids = isKnown ? Self.ids(client, range) : nil
+        store(client, "UID STORE \(uid):\(uid + 2)", ids, .free)
+    }
+
+    /// The messages that a set means; nil where one may be meant that NOTIFY tells of only then.
+    private static func ids(_ client: ModelClient, _ range: ClosedRange<UInt32>) -> [Int]? {
+        if client.modes.hasNotify, range.upperBound > client.uids.max() ?? 0 { return nil }
+        return client.messages.filter { range.contains($0.uid ?? 0) }.map(\.id)
     }
 
     func store(

@@ -251,7 +251,12 @@ extension ModelRun {
             )
             while let told = client.statuses[mailbox], told != truth {
                 guard Instant.now < deadline else {
-                    failures.append("\(client.name): \(mailbox) is \(told), and not \(truth)")
+                    client.send("STATUS \(mailbox) (MESSAGES UNSEEN)", .free)
+                    await client.finish()
+                    let asked = client.statuses[mailbox] ?? told
+                    failures.append(
+                        "\(client.name): \(mailbox) is \(told), and not \(truth); asked: \(asked)"
+                    )
                     break
                 }
                 await EventLoop.sleep(milliseconds: 10)
