@@ -220,6 +220,13 @@ final class Notifier {
         wake()
     }
 
+    /// The client was told of a mailbox in a STATUS that it asked for: the next change is told whatever
+    /// was told before.
+    func noteAsked(_ path: MailboxPath) {
+        watch.noteSeen(path)
+        told[path] = nil
+    }
+
     func takeLookedAt() -> [(path: MailboxPath, state: Told)] {
         defer { lookedAt = [] }
         return lookedAt

@@ -109,7 +109,10 @@ extension Session {
                 }
             }
             output.append("LIST", response, mode)
-            if let status { output.append(status: response.name, status, mode) }
+            if let status {
+                notifier?.noteAsked(line.path)
+                output.append(status: response.name, status, mode)
+            }
             if line.isMailbox { try await appendReturns(line.path, command, &tree) }
             try await flushIfLarge()
         }

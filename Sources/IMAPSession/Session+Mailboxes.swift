@@ -269,6 +269,7 @@ extension Session {
 
     func appendStatus(_ path: MailboxPath, _ items: [StatusItem]) async throws(CommandFailure) {
         let values = try await statusValues(path, items)
+        notifier?.noteAsked(path)
         output.append(status: store.naming.name(of: path), values, mode)
     }
 

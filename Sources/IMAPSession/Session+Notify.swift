@@ -200,6 +200,7 @@ extension Session {
         _ notifier: Notifier,
         always: Bool = false
     ) {
+        notifier.watch.noteSeen(path)
         var before = notifier.told.updateValue(state, forKey: path)
         if state.highestModseq == nil { before?.highestModseq = nil }
         if before == state, !always { return }

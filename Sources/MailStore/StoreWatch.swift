@@ -62,6 +62,11 @@ package final class StoreWatch {
             if came.count + went.count > Limits.watchedNameCountMax { note(.messages) }
         }
 
+        /// What came or went until now does not cancel out with what follows.
+        func noteSeen() {
+            if !came.isEmpty || !went.isEmpty { note(.messages) }
+        }
+
         func take() -> Events {
             var taken = events
             if !came.isEmpty || !went.isEmpty { taken.insert(.messages) }
@@ -221,6 +226,14 @@ package final class StoreWatch {
     /// Has a mailbox looked at, whatever inotify told.
     package func suspect(_ path: MailboxPath) {
         watched[path]?.note([.messages, .flags])
+    }
+
+    /// A mailbox's state has been told. A message that was counted and goes before `takeMailboxes` is
+    /// asked again came to nothing for the watch, but not for who was told.
+    package func noteSeen(_ path: MailboxPath) {
+        // A listing may have found what the queue still holds.
+        store.context.inotify?.drain()
+        watched[path]?.noteSeen()
     }
 
     /// The mailboxes in which something happened since this was last asked; but for one, which is

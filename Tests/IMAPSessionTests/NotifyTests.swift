@@ -174,4 +174,61 @@ struct NotifyTests {
             bench.store.close()
         }
     }
+
+    /// What is told of a mailbox may count a message whose coming was not asked for yet, or still waits in
+    /// the queue.
+    @Test("a message that was told of does not go unseen", arguments: [true, false])
+    func comingAndGoing(isDrained: Bool) async throws {
+        try await EventLoop.test {
+            let bench = try await Bench(messages: 1)
+            try bench.maildir.make("Lists")
+            let tree = try await bench.store.settledTree()
+            let entry = try #require(tree.entries.values.first { $0.path != .inbox })
+            let watch = StoreWatch(bench.store, wake: {})
+            try await watch.add([entry])
+            let inotify = try #require(bench.store.context.inotify)
+
+            // Nobody was told in between: there is nothing to tell.
+            try bench.maildir.perform(.deliver("Lists", Transcript.MessageSpec(name: "first")))
+            try bench.maildir.perform(.remove("Lists", "first"))
+            inotify.drain()
+            #expect(watch.takeMailboxes(except: nil).isEmpty)
+
+            try bench.maildir.perform(.deliver("Lists", Transcript.MessageSpec(name: "second")))
+            if isDrained { inotify.drain() }
+            watch.noteSeen(entry.path)
+            try bench.maildir.perform(.remove("Lists", "second"))
+            inotify.drain()
+            #expect(watch.takeMailboxes(except: nil).map(\.events) == [.messages])
+            watch.stop()
+            bench.store.close()
+        }
+    }
+
+    /// A STATUS that the client asked for is what it knows: back to what NOTIFY told before is a change.
+    @Test("what STATUS told is told again when it changes back")
+    func askedBetween() async throws {
+        try await EventLoop.test {
+            let bench = try await Bench(messages: 1)
+            try bench.maildir.make("Lists")
+            let client = bench.client()
+            try await bench.ask(
+                client,
+                "a1 NOTIFY SET STATUS (personal (MessageNew MessageExpunge FlagChange))"
+            )
+            try bench.maildir.perform(.deliver("Lists", Transcript.MessageSpec(name: "first")))
+            #expect(await next(client).contains("UNSEEN 1"))
+            let notifier = try #require(client.session.notifier)
+            let told = notifier.told
+            try bench.maildir.perform(.flags("Lists", "first", "S"))
+            #expect(await next(client).contains("UNSEEN 0"))
+            // As if NOTIFY had not come to it yet, and the answer were the first to say so.
+            notifier.told = told
+            let lines = try await bench.ask(client, "a2 STATUS Lists (UNSEEN)")
+            #expect(lines.contains("* STATUS \"Lists\" (UNSEEN 0)"))
+            try bench.maildir.perform(.flags("Lists", "first", ""))
+            #expect(await next(client).contains("UNSEEN 1"))
+            bench.store.close()
+        }
+    }
 }
