@@ -76,7 +76,7 @@ let package = Package(
         layer("PAM", on: ["Bytes", "Posix", "Privsep", "CPAM", "CLinux"]),
 
         // Executables
-        process("martletd", on: ["Bytes", "Posix", "Configuration", "Privsep"]),
+        process("martletd", on: ["Bytes", "Posix", "CLinux", "Configuration", "Privsep"]),
         process("martlet-tls", on: ["Bytes", "Posix", "Privsep", "TLS"]),
         process("martlet-login", on: ["Bytes", "Posix", "Privsep", "IMAPLogin"]),
         process("martlet-auth", on: ["Bytes", "Posix", "Privsep", "PAM"]),

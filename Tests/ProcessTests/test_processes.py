@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: ISC
 """Who runs as whom, who sees what, and who lives when another dies."""
 
+import ctypes
 import os
+import platform
 import pwd
 import re
 import signal
 import threading
 import time
+import unittest
 
 import martlet
 from martlet import Closed, SharedServer, TestCase, needs_root, status
@@ -409,6 +412,27 @@ class Deaths(TestCase):
             time.sleep(0.05)
         self.assertAnswers(session)
         self.log_in_again(self.ben)
+
+
+def time_slice(pid):
+    """The slice of a process in nanoseconds: sched_runtime of struct sched_attr (sched_setattr(2))."""
+    room = ctypes.create_string_buffer(48)
+    number = {"x86_64": 315, "aarch64": 275}[platform.machine()]
+    if ctypes.CDLL(None, use_errno=True).syscall(number, pid, room, 48, 0) != 0:
+        raise OSError(ctypes.get_errno(), "sched_getattr")
+    return int.from_bytes(room.raw[24:32], "little")
+
+
+class TimeSlice(TestCase):
+    @unittest.skipUnless(
+        tuple(int(part) for part in platform.release().split(".")[:2]) >= (6, 12),
+        "one slice for all before Linux 6.12")
+    def test_all_processes_take_turns_quickly(self):
+        server = self.server()
+        self.session(server).select()
+        family = martlet.descendants(server.pid) + [server.pid]
+        self.assertGreaterEqual(len(family), 5)
+        self.assertEqual({time_slice(pid) for pid in family}, {700_000})
 
 
 class Ends(TestCase):

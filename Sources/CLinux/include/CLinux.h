@@ -78,6 +78,10 @@ void martlet_release_memory(void);
 /// Has all threads allocate from one arena. Called before the first thread starts.
 void martlet_share_memory(void);
 
+/// How long this process, and all that it starts from now on, runs while others wait. Kernels before 6.12
+/// have one slice for all and leave it there, as a policy other than SCHED_OTHER does.
+void martlet_set_time_slice(uint64_t nanoseconds);
+
 /// Starts a detached thread with all signals blocked and a small stack.
 int martlet_start_thread(void (*body)(void *), void *argument, size_t stack_size);
 
