@@ -102,7 +102,10 @@ let package = Package(
         tests("InternetMessageTests", on: ["Bytes", "InternetMessage"]),
         tests("MaildirTests", on: ["Bytes", "Posix", "Maildir"]),
         tests("MessageIndexTests", on: ["Bytes", "Posix", "MessageIndex"]),
-        tests("MailStoreTests", on: ["Bytes", "Posix", "Maildir", "MessageIndex", "MailStore"]),
+        tests(
+            "MailStoreTests",
+            on: ["Bytes", "Posix", "Maildir", "MessageIndex", "MailStore", "CZlib"]
+        ),
         tests(
             "IMAPSessionTests",
             on: [

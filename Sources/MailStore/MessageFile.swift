@@ -82,8 +82,8 @@ enum MessageFile {
         return nil
     }
 
-    /// Nil where the data is broken or too large.
-    static func inflate(_ bytes: [UInt8]) -> [UInt8]? {
+    /// Nil where the data is broken or comes to more than `bytesMax`.
+    static func inflate(_ bytes: [UInt8], bytesMax: Int = Limits.inflatedBytesMax) -> [UInt8]? {
         var stream = unsafe z_stream()
         // 15 bits of window, and 16 for "gzip".
         let size = unsafe Int32(MemoryLayout<z_stream>.size)
@@ -103,7 +103,7 @@ enum MessageFile {
                     count = unsafe room - Int(stream.avail_out)
                 }
                 output.append(contentsOf: chunk)
-                guard output.count <= Limits.inflatedBytesMax else { return nil }
+                guard output.count <= bytesMax else { return nil }
                 switch result {
                 case Z_OK:
                     if unsafe chunk.isEmpty && stream.avail_in == 0 { return nil }

@@ -1,4 +1,5 @@
 import Bytes
+import CZlib
 import Foundation
 import Maildir
 import Posix
@@ -250,6 +251,35 @@ extension AllTests {
                 #expect(try await inbox.read(1).bytes.text == "hello\n")
                 await #expect(throws: StoreError.self) { try await inbox.read(2) }
                 _ = store
+            }
+        }
+
+        @Test("gzip that unpacks to more than a message may be is an error") func gzipLimit() {
+            // A megabyte of one byte, in 1,043 bytes; two members are one content.
+            let packed: [UInt8] = Self.packed(count: 1 << 20)
+            #expect(packed.count < 2_000)
+            #expect(MessageFile.inflate(packed, bytesMax: 1 << 20)?.count == 1 << 20)
+            #expect(MessageFile.inflate(packed, bytesMax: (1 << 20) - 1) == nil)
+            #expect(MessageFile.inflate(packed + packed, bytesMax: 2 << 20)?.count == 2 << 20)
+            #expect(MessageFile.inflate(packed + packed, bytesMax: (2 << 20) - 1) == nil)
+        }
+
+        private static func packed(count: Int) -> [UInt8] {
+            var stream = z_stream()
+            let size = Int32(MemoryLayout<z_stream>.size)
+            let begun = deflateInit2_(&stream, 9, Z_DEFLATED, 31, 9, 0, ZLIB_VERSION, size)
+            precondition(begun == Z_OK)
+            defer { deflateEnd(&stream) }
+            var input = [UInt8](repeating: 0x78, count: count)
+            return input.withUnsafeMutableBufferPointer { input in
+                [UInt8](unsafeUninitializedCapacity: 1 << 16) { output, written in
+                    stream.next_in = input.baseAddress
+                    stream.avail_in = UInt32(input.count)
+                    stream.next_out = output.baseAddress
+                    stream.avail_out = UInt32(output.count)
+                    precondition(deflate(&stream, Z_FINISH) == Z_STREAM_END)
+                    written = output.count - Int(stream.avail_out)
+                }
             }
         }
     }
